@@ -1,0 +1,1 @@
+"""The bodies of the commands, the same from Python and from the command line."""

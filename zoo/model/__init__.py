@@ -1,0 +1,1 @@
+"""Networks: the uniform view, heads, and freezing that freezes."""

@@ -1,0 +1,1 @@
+"""Plugins, the records they yield, look-up by name, and the catalogue of backbones."""

@@ -1,0 +1,155 @@
+"""The list of every backbone, kept in the user's cache folder so that a warm `zoo list` imports no library.
+
+The key holds what may change the list: every installed distribution with its version, the sources of editable plugins,
+Python's version and ZOO_DISABLE. A catalogue under another key is made anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from zoo.errors import NameClashError
+from zoo.hooks import GROUP
+from zoo.specs.records import API_VERSION, BackboneEntry
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueRow:
+    """One backbone of the catalogue; `entry` is as its source gave it."""
+
+    source: str
+    distribution: str
+    entry: BackboneEntry
+
+    @property
+    def name(self) -> str:
+        """`source/model`."""
+        return f"{self.source}/{self.entry.name}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Catalogue:
+    """Every backbone that the installed plugins offer, sorted by name, and what went wrong in listing them."""
+
+    rows: tuple[CatalogueRow, ...]
+    problems: tuple[str, ...] = ()
+
+
+def cache_folder() -> Path:
+    """Where this user's caches lie; the environment variable ZOO_CACHE overrides the platform's place."""
+    if chosen := os.environ.get("ZOO_CACHE"):
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("backbone-zoo", appauthor=False))
+
+
+def _installed() -> list[str]:
+    names: set[str] = set()
+    for folder in sys.path:
+        try:
+            with os.scandir(folder or ".") as entries:
+                names.update(entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info")))
+        except OSError:
+            continue  # a path entry that does not exist, or a zip archive
+    return sorted(names)
+
+
+def _sources() -> list[tuple[str, int, int]]:
+    """Size and time of every source file of the plugins, so that an edit to an editable one is seen."""
+    files: list[tuple[str, int, int]] = []
+    for package in sorted({point.module.partition(".")[0] for point in entry_points(group=GROUP)} - {"zoo"}):
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):
+            continue
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(Path(folder).rglob("*.py")):
+                status = path.stat()
+                files.append((str(path), status.st_size, status.st_mtime_ns))
+    return files
+
+
+def catalogue_key() -> str:
+    """Hash of everything that the catalogue depends on; imports no plugin."""
+    points = sorted((point.name, point.value) for point in entry_points(group=GROUP))
+    parts = [FORMAT, API_VERSION, sys.version, os.environ.get("ZOO_DISABLE", ""), points, _installed(), _sources()]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The catalogue: read from disk where its key still holds, else made by asking every source, and kept."""
+    path, key = cache_folder() / "catalogue.json", catalogue_key()
+    stored = _read(path, key)
+    if stored is not None:
+        return stored
+    made = _make()
+    _write(path, key, made)
+    return made
+
+
+def _read(path: Path, key: str) -> Catalogue | None:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["key"] != key:
+            return None
+        rows = tuple(
+            CatalogueRow(
+                source=source,
+                distribution=distribution,
+                entry=BackboneEntry(**{**fields, "tags": tuple(fields.get("tags", ()))}),
+            )
+            for source, distribution, fields in stored["rows"]
+        )
+        return Catalogue(rows=rows, problems=tuple(stored["problems"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent, torn or of another format: it is only a cache, and made anew
+
+
+def _make() -> Catalogue:
+    from zoo.registry.lookup import SOURCES
+    from zoo.registry.plugins import failures
+
+    rows: list[CatalogueRow] = []
+    problems = [f"plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.failure}" for bad in failures()]
+    for plugin, source in SOURCES.items():
+        try:
+            SOURCES.get(f"{plugin.distribution}:{source.name}")
+            entries = list(source.entries())
+        except NameClashError as error:
+            problems.append(str(error))
+            continue
+        except Exception as error:
+            problems.append(f"source {source.name!r} of {plugin.distribution}: {type(error).__name__}: {error}")
+            continue
+        rows += [CatalogueRow(source=source.name, distribution=plugin.distribution, entry=entry) for entry in entries]
+    return Catalogue(rows=tuple(sorted(rows, key=lambda row: row.name)), problems=tuple(dict.fromkeys(problems)))
+
+
+def _sparse(entry: BackboneEntry) -> dict[str, object]:
+    return {key: value for key, value in dataclasses.asdict(entry).items() if value not in (None, "", ())}
+
+
+def _write(path: Path, key: str, made: Catalogue) -> None:
+    rows = [(row.source, row.distribution, _sparse(row.entry)) for row in made.rows]
+    text = json.dumps({"key": key, "rows": rows, "problems": made.problems}, separators=(",", ":"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError:
+        return  # a cache that cannot be written costs time, nothing else

@@ -1,0 +1,86 @@
+"""From a name to a record: suggestions for names that are not there, refusal of names claimed twice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar, cast
+
+from zoo.errors import NameClashError, OptionError, UnknownNameError
+from zoo.registry.plugins import Plugin, describe_failures, load_plugins
+from zoo.specs import BackboneSource, Call, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
+
+R = TypeVar("R", BackboneSource, HeadRecord, StrategyRecord, ImputerRecord, DatasetRecord)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean a or b?` for close names, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+class Shelf(Generic[R]):
+    """The records of one kind from every plugin, by name; `distribution:name` tells two claimants apart."""
+
+    def __init__(self, hook: str, kind: str) -> None:
+        self.hook = hook
+        self.kind = kind
+
+    def items(self) -> list[tuple[Plugin, R]]:
+        """Every record with the plugin that yielded it."""
+        return [
+            (plugin, cast("R", record)) for plugin in load_plugins() for record in plugin.records.get(self.hook, ())
+        ]
+
+    def names(self) -> list[str]:
+        """Names of this kind, each once, sorted."""
+        return sorted({record.name for _, record in self.items()})
+
+    def get(self, name: str) -> R:
+        """The record of this name.
+
+        Raises:
+            UnknownNameError: nothing has this name; the message suggests close ones and names plugins that failed.
+            NameClashError: two plugins claim it; the message names both.
+        """
+        distribution, _, bare = name.rpartition(":")
+        found = [
+            (plugin, record)
+            for plugin, record in self.items()
+            if record.name == bare and distribution in ("", plugin.distribution)
+        ]
+        if len(found) == 1:
+            return found[0][1]
+        if not found:
+            raise UnknownNameError(self._unknown(name, bare))
+        claims = " and ".join(f"{plugin.distribution} {plugin.version} ({plugin.name})" for plugin, _ in found)
+        choices = " or ".join(dict.fromkeys(f"{plugin.distribution}:{bare}" for plugin, _ in found))
+        raise NameClashError(
+            f"{self.kind} {bare!r} is claimed by {claims}; say {choices}, or switch one off with ZOO_DISABLE"
+        )
+
+    def _unknown(self, name: str, bare: str) -> str:
+        known = self.names()
+        listed = f"there are {', '.join(known)}" if known else "no plugin offers one"
+        return f"unknown {self.kind} {name!r}; {listed}{suggest(bare, known)}{describe_failures()}"
+
+    def of_call(self, call: Call) -> R:
+        """The record that a call in an option names; errors point at the place in the option."""
+        try:
+            return self.get(call.name)
+        except (UnknownNameError, NameClashError) as error:
+            raise OptionError(str(error), text=call.text, column=call.column) from None
+
+
+SOURCES: Shelf[BackboneSource] = Shelf("zoo_backbones", "backbone source")
+HEADS: Shelf[HeadRecord] = Shelf("zoo_heads", "head")
+STRATEGIES: Shelf[StrategyRecord] = Shelf("zoo_imbalance_strategies", "imbalance strategy")
+IMPUTERS: Shelf[ImputerRecord] = Shelf("zoo_imputers", "imputer")
+DATASETS: Shelf[DatasetRecord] = Shelf("zoo_datasets", "data set")
+SHELVES: dict[str, Shelf[Any]] = {
+    "backbones": SOURCES,
+    "heads": HEADS,
+    "imbalance": STRATEGIES,
+    "imputers": IMPUTERS,
+    "datasets": DATASETS,
+}

@@ -1,0 +1,122 @@
+"""Load entry points one by one; a plugin that breaks is kept as a failure with its reason and stops nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+import zoo.hooks
+from zoo.hooks import GROUP, HOOKS
+from zoo.specs import BackboneSource, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
+
+RECORD_TYPES: dict[str, type] = {
+    "zoo_backbones": BackboneSource,
+    "zoo_heads": HeadRecord,
+    "zoo_imbalance_strategies": StrategyRecord,
+    "zoo_imputers": ImputerRecord,
+    "zoo_datasets": DatasetRecord,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plugin:
+    """One entry point: what it yielded, or why it failed.
+
+    Attributes:
+        name: of the entry point.
+        distribution, version: what installed it.
+        records: by hook, in the order yielded.
+        failure: the reason in one line; None where it loaded.
+        disabled: whether `ZOO_DISABLE` names it; then it was not imported.
+        seconds: what importing it and asking its hooks took.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    records: dict[str, tuple[Any, ...]]
+    failure: str | None = None
+    disabled: bool = False
+    seconds: float = 0.0
+
+
+def disabled_names() -> frozenset[str]:
+    """Entry-point names that the environment variable ZOO_DISABLE lists, separated by commas."""
+    return frozenset(part.strip() for part in os.environ.get("ZOO_DISABLE", "").split(",") if part.strip())
+
+
+@cache
+def load_plugins() -> tuple[Plugin, ...]:
+    """Every plugin that is installed, loaded once in this process, in the order of distribution and name."""
+    points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
+    disabled = disabled_names()
+    return tuple(_disabled(point) if point.name in disabled else _load(point) for point in points)
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "(unknown distribution)"
+
+
+def _plugin(point: EntryPoint, **fields: Any) -> Plugin:
+    version = point.dist.version if point.dist else ""
+    return Plugin(name=point.name, distribution=_distribution(point), version=version, **fields)
+
+
+def _disabled(point: EntryPoint) -> Plugin:
+    return _plugin(point, records={}, disabled=True)
+
+
+def _load(point: EntryPoint) -> Plugin:
+    started = time.perf_counter()
+    # What a plugin prints when it is imported would spoil the output that programs read.
+    noise = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(noise):
+            records = _ask(point.load())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may even call sys.exit; none may stop the program
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return _plugin(point, records={}, failure=reason, seconds=time.perf_counter() - started)
+    return _plugin(point, records=records, seconds=time.perf_counter() - started)
+
+
+def _ask(module: object) -> dict[str, tuple[Any, ...]]:
+    """Register the module alone, so that a misspelt hook is its own failure, and collect its records."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(zoo.hooks)
+    manager.register(module)
+    manager.check_pending()
+    if not manager.get_hookcallers(module):
+        raise TypeError(f"implements no hook; the hooks are {', '.join(HOOKS)}")
+    records: dict[str, tuple[Any, ...]] = {}
+    for hook in HOOKS:
+        answers: list[Iterable[Any]] = getattr(manager.hook, hook)()
+        records[hook] = tuple(record for answer in answers for record in answer)
+        for record in records[hook]:
+            if not isinstance(record, RECORD_TYPES[hook]):
+                raise TypeError(f"{hook} yielded {record!r}, which is no {RECORD_TYPES[hook].__name__}")
+    return records
+
+
+def failures() -> tuple[Plugin, ...]:
+    """The plugins that did not load."""
+    return tuple(plugin for plugin in load_plugins() if plugin.failure)
+
+
+def describe_failures() -> str:
+    """A sentence for each plugin that did not load, or an empty string; added to errors about unknown names."""
+    lines = [
+        f"plugin {plugin.name!r} of {plugin.distribution} {plugin.version} did not load: {plugin.failure}"
+        for plugin in failures()
+    ]
+    return "".join(f"\n  ({line})" for line in lines)

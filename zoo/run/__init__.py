@@ -1,0 +1,1 @@
+"""The run folder: a versioned artifact, and the one inference pipeline that reads it."""

@@ -1,0 +1,65 @@
+"""Records, tasks and grammars: the words that the core and its plugins share. Imports nothing heavy."""
+
+from zoo.specs.binding import NoParameters, bind, parameters_of
+from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
+from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
+from zoo.specs.phases import Phase, Timeline
+from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan
+from zoo.specs.policies import FreezePolicy, parse_policy
+from zoo.specs.records import (
+    API_VERSION,
+    BackboneEntry,
+    BackboneSource,
+    DatasetRecord,
+    DatasetTable,
+    FittedImputer,
+    HeadRecord,
+    ImputerRecord,
+    Roles,
+    StrategyRecord,
+)
+from zoo.specs.tasks import Batch, Target, Task, TaskKind
+from zoo.specs.training import ClassStatistics, CovariateColumns, TrainView
+from zoo.specs.views import BackboneView, FeatureKind, InputSpec, Stage, partition
+
+__all__ = [
+    "API_VERSION",
+    "EXCLUSIVE_SLOTS",
+    "HOLE_KINDS",
+    "Argument",
+    "BackboneEntry",
+    "BackboneSource",
+    "BackboneView",
+    "Batch",
+    "Call",
+    "ClassStatistics",
+    "CovariateColumns",
+    "DatasetRecord",
+    "DatasetTable",
+    "FeatureKind",
+    "FittedImputer",
+    "FreezePolicy",
+    "HeadRecord",
+    "HoleKind",
+    "Holes",
+    "ImputerRecord",
+    "InputSpec",
+    "NoParameters",
+    "Phase",
+    "Plan",
+    "Roles",
+    "Stage",
+    "StrategyRecord",
+    "Target",
+    "Task",
+    "TaskKind",
+    "Timeline",
+    "TrainView",
+    "bind",
+    "parameters_of",
+    "parse_assignment",
+    "parse_options",
+    "parse_policy",
+    "parse_terms",
+    "partition",
+]

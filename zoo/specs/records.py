@@ -1,0 +1,230 @@
+"""The records that plugins yield. A record checks itself when it is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zoo.specs.binding import NoParameters
+from zoo.specs.holes import HOLE_KINDS, HoleKind
+from zoo.specs.plans import Plan
+from zoo.specs.tasks import TaskKind
+from zoo.specs.training import ClassStatistics, CovariateColumns, TrainView
+from zoo.specs.views import BackboneView
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+API_VERSION = 1
+"""The version of the contract between the core and its plugins that this release speaks."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+def _check(kind: str, name: str, api: int, parameters: type = NoParameters) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{kind} name {name!r}: use lower-case letters, digits and any of _ . -")
+    if api != API_VERSION:
+        raise ValueError(f"{kind} {name!r} was written for plugin API {api}; this backbone-zoo speaks {API_VERSION}")
+    if not is_dataclass(parameters):
+        raise ValueError(f"{kind} {name!r}: parameters must be a dataclass, not {parameters!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneEntry:
+    """One architecture that a source offers; what is not known cheaply stays None.
+
+    Attributes:
+        name: without the source, as in `resnet50`; holds no dot.
+        tags: names of its pretrained weights, the default first; empty where there are none.
+        parameters: number of parameters, classifier included.
+        gmacs: 1e9 multiply-accumulates of one forward pass at the default input.
+        input_size: height in pixels of the default input.
+        top1: ImageNet-1K accuracy of the default weights, in percent, as published by the library.
+        licence: of the default weights, as their publisher states it.
+    """
+
+    name: str
+    tags: tuple[str, ...] = ()
+    parameters: int | None = None
+    gmacs: float | None = None
+    input_size: int | None = None
+    top1: float | None = None
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or "." in self.name or "/" in self.name:
+            raise ValueError(f"backbone name {self.name!r} must not be empty and must hold no dot and no slash")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneSource:
+    """A family of backbones under one name: many names cheaply, one network on request.
+
+    Attributes:
+        name: what stands before the slash in `source/model`.
+        entries: lists what there is; called rarely, its answer is kept on disk.
+        build: `(model, tag) -> view`; `tag` is one of the entry's tags, or None for random weights. Raises
+            `zoo.errors.WeightsError` where weights cannot be had.
+        describe: `(module) -> view` for a network that the user built himself, or None where it is not of this source.
+        summary: one sentence for people.
+    """
+
+    name: str
+    entries: Callable[[], Iterable[BackboneEntry]]
+    build: Callable[[str, str | None], BackboneView]
+    describe: Callable[[nn.Module], BackboneView | None] | None = None
+    summary: str = ""
+    api: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        _check("backbone source", self.name, self.api)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadRecord:
+    """A kind of head.
+
+    Attributes:
+        name: as in `--head linear`.
+        build: `(in_features, outputs, parameters) -> module` from features (B, in_features) to logits (B, outputs).
+        parameters: the dataclass that its options are bound to.
+    """
+
+    name: str
+    build: Callable[[int, int, Any], nn.Module]
+    parameters: type = NoParameters
+    summary: str = ""
+    api: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        _check("head", self.name, self.api, self.parameters)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StrategyRecord:
+    """An answer to class imbalance.
+
+    Attributes:
+        name: as in `--imbalance class-weights`.
+        build: `(statistics of the training rows, parameters) -> plan`; called once, before training. A `ValueError`
+            from it is shown to the user as his mistake.
+        parameters: the dataclass that its options are bound to.
+        tasks: kinds of task it takes.
+    """
+
+    name: str
+    build: Callable[[ClassStatistics, Any], Plan]
+    parameters: type = NoParameters
+    tasks: frozenset[TaskKind] = frozenset({"classification"})
+    summary: str = ""
+    api: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        _check("imbalance strategy", self.name, self.api, self.parameters)
+
+
+class FittedImputer(Protocol):
+    """What an imputer learned from the training rows."""
+
+    def transform(self, columns: CovariateColumns) -> CovariateColumns:
+        """The same rows and columns without holes; observed entries stay bit for bit, each row for itself."""
+        ...
+
+    def save(self) -> tuple[Mapping[str, NDArray[np.generic]], Mapping[str, Any]]:
+        """Its state as arrays and JSON values; `ImputerRecord.load` takes them back."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImputerRecord:
+    """An answer to holes of one kind.
+
+    Attributes:
+        name: as in `--impute covariates=mean`.
+        fills: the kind of hole.
+        fit: `(training view, parameters, generator) -> fitted`; learns from the training rows alone and takes its
+            randomness from the generator.
+        load: `(arrays, JSON values) -> fitted`, the inverse of `FittedImputer.save`.
+        parameters: the dataclass that its options are bound to.
+    """
+
+    name: str
+    fills: HoleKind
+    fit: Callable[[TrainView, Any, np.random.Generator], FittedImputer]
+    load: Callable[[Mapping[str, NDArray[np.generic]], Mapping[str, Any]], FittedImputer]
+    parameters: type = NoParameters
+    summary: str = ""
+    api: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        _check("imputer", self.name, self.api, self.parameters)
+        if self.fills not in HOLE_KINDS or self.fills in ("files", "labels"):
+            raise ValueError(
+                f"imputer {self.name!r} fills {self.fills!r}; an imputer fills pixels, channels or covariates"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roles:
+    """Which column of a table means what; names of columns.
+
+    Attributes:
+        image: path of the image, relative to the table's folder or absolute.
+        targets: what is to be learned, the default first.
+        covariates: numbers or categories beside the image.
+        group: rows with the same value stay on one side of every split (a patient, a module).
+        weight: of each row in the loss and in no metric.
+        split: `train`, `val` or `test` by row.
+    """
+
+    image: str = "image"
+    targets: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    group: str | None = None
+    weight: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetTable:
+    """What a data-set plugin gives: columns of equal length, their roles, and the folder of the images.
+
+    Attributes:
+        columns: by name; strings or numbers, None for a hole.
+        roles: `targets` holds the target that is used where the user names none.
+        root: what relative image paths start from.
+        offers: every column that may serve as a target, with a sentence about it.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    roles: Roles
+    root: Path
+    offers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetRecord:
+    """A data set that a plugin offers by name.
+
+    Attributes:
+        name: as in `zoo train elpv`.
+        load: reads it; raises `zoo.errors.DataError` with what to install where files are missing.
+        licence: of the data.
+        notes: what must be said beside every figure, such as that groups are unknown.
+    """
+
+    name: str
+    load: Callable[[], DatasetTable]
+    licence: str
+    notes: tuple[str, ...] = ()
+    summary: str = ""
+    api: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        _check("data set", self.name, self.api)

@@ -1,0 +1,189 @@
+"""The uniform view: what the engine knows of a backbone, whatever library it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+StageRole = Literal["stem", "stage", "neck"]
+FeatureName = Literal["pooled", "cls", "mean", "cls+mean", "tokens"]
+Crop = Literal["center", "squash"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputSpec:
+    """How an image becomes the input that a backbone was pretrained on.
+
+    The image is resized so that its shorter side is `resize` pixels and cut to the central `size` (crop `center`), or
+    squeezed to `size` whatever its shape (crop `squash`); then scaled to [0, 1] and normalised by `mean` and `std`.
+
+    Attributes:
+        size: height and width in pixels.
+        resize: the shorter side before the central crop, in pixels; not used by `squash`.
+        mean, std: one value a channel, for inputs in [0, 1].
+        interpolation: `bilinear`, `bicubic`, `nearest` or `lanczos`.
+        fixed: whether the network takes no other size.
+    """
+
+    size: tuple[int, int]
+    resize: int
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+    crop: Crop = "center"
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} means but {len(self.std)} standard deviations")
+        if self.crop not in get_args(Crop):
+            raise ValueError(f"crop must be one of {', '.join(get_args(Crop))}, not {self.crop!r}")
+        if self.crop == "center" and self.resize < min(self.size):
+            raise ValueError(f"an image resized to {self.resize} cannot be cropped to {self.size}")
+
+    @property
+    def channels(self) -> int:
+        """Number of input channels."""
+        return len(self.mean)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A named, ordered piece of a backbone.
+
+    Attributes:
+        name: as users write it and as reports show it.
+        role: `stem`, `stage` or `neck`; the neck is what is pretrained between the last stage and the classifier.
+        modules: paths of the outermost modules that belong to this stage alone.
+        parameters: names of its parameters, those held by the root module included.
+    """
+
+    name: str
+    role: StageRole
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureKind:
+    """Something that a backbone offers to a head, and how many numbers it has per image (per token for `tokens`)."""
+
+    name: FeatureName
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneView:
+    """A built network and its parts: every parameter lies in one stage, the classifier or an auxiliary classifier.
+
+    Attributes:
+        name: `source/model`.
+        module: the network.
+        stages: stem, stages and neck, from the image to the classifier.
+        classifier: parameter names of the classifier alone; empty once it has been taken off.
+        classifier_modules: paths of the modules that are the classifier.
+        auxiliary: parameter names of auxiliary classifiers.
+        auxiliary_modules: paths of the modules that are auxiliary classifiers.
+        features: kinds of features, the default first.
+        input: how images are prepared.
+        weights: the tag that was loaded, or `none`.
+        licence: of the weights, as their publisher states it, or an empty string where nobody states it.
+        extract: `(module, images (B, C, H, W), kind) -> features`, (B, width) or (B, tokens, width).
+        reset_classifier: `(module, outputs) -> None` puts a new, randomly initialised classifier in place; 0 takes it
+            off, after which calling the module gives pooled features.
+        notes: what was changed or should be known, for people.
+    """
+
+    name: str
+    module: nn.Module
+    stages: tuple[Stage, ...]
+    classifier: tuple[str, ...]
+    classifier_modules: tuple[str, ...]
+    features: tuple[FeatureKind, ...]
+    input: InputSpec
+    extract: Callable[[nn.Module, Tensor, str], Tensor]
+    reset_classifier: Callable[[nn.Module, int], None]
+    auxiliary: tuple[str, ...] = ()
+    auxiliary_modules: tuple[str, ...] = ()
+    weights: str = "none"
+    licence: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def feature(self, name: str | None = None) -> FeatureKind:
+        """The feature kind of this name, or the default one."""
+        if name is None:
+            return self.features[0]
+        for kind in self.features:
+            if kind.name == name:
+                return kind
+        offered = ", ".join(kind.name for kind in self.features)
+        raise ValueError(f"{self.name} offers no {name!r} features; it offers {offered}")
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages from the image to the classifier."""
+        return tuple(stage.name for stage in self.stages)
+
+
+def partition(
+    module: nn.Module,
+    groups: Sequence[tuple[str, StageRole, Sequence[str]]],
+    *,
+    classifier: Sequence[str],
+    auxiliary: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Sort every parameter of `module` into stages, classifier and auxiliary classifiers by the paths of its owners.
+
+    Args:
+        module: the network.
+        groups: (name, role, paths) of each stage from the image to the classifier; a path is a module's or a root
+            parameter's, and holds everything below it. The longest path that fits a parameter decides.
+        classifier: paths of the modules that are the classifier.
+        auxiliary: paths of auxiliary classifiers.
+
+    Returns:
+        The fields `stages`, `classifier`, `classifier_modules`, `auxiliary`, `auxiliary_modules` of a `BackboneView`.
+
+    Raises:
+        ValueError: a parameter that no path holds, or a path that stands twice.
+    """
+    owner: dict[str, int] = {}
+    lists = [list(paths) for _, _, paths in groups] + [list(classifier), list(auxiliary)]
+    for index, paths in enumerate(lists):
+        for path in paths:
+            if path in owner:
+                raise ValueError(f"{path} stands in two groups")
+            owner[path] = index
+    held: list[list[str]] = [[] for _ in lists]
+    for name, _ in module.named_parameters():
+        held[_owner_of(name, owner)].append(name)
+    modules = dict(module.named_modules())
+    stages = tuple(
+        Stage(
+            name=name,
+            role=role,
+            modules=tuple(path for path in paths if path in modules),
+            parameters=tuple(held[index]),
+        )
+        for index, (name, role, paths) in enumerate(groups)
+    )
+    return {
+        "stages": stages,
+        "classifier": tuple(held[-2]),
+        "classifier_modules": tuple(classifier),
+        "auxiliary": tuple(held[-1]),
+        "auxiliary_modules": tuple(auxiliary),
+    }
+
+
+def _owner_of(parameter: str, owner: dict[str, int]) -> int:
+    path = parameter
+    while path:
+        if path in owner:
+            return owner[path]
+        path = path.rpartition(".")[0]
+    raise ValueError(f"parameter {parameter} belongs to no stage and to no classifier")
