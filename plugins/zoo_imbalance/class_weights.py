@@ -1,0 +1,90 @@
+"""Class weights: the loss of each row is multiplied by the weight of its class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo.specs import ClassStatistics, Plan
+
+DEFAULT_BETA = 0.9999
+"""Of the effective number, as in the paper's code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassWeights:
+    """Parameters of `class-weights`.
+
+    Attributes:
+        method: `inverse` (the default) or `effective-number`.
+        beta: of the effective number, in [0, 1); 0 weighs all classes alike, towards 1 it becomes `inverse`. Default
+            0.9999.
+        weights: the weight of every class by its name, instead of a method.
+    """
+
+    method: Literal["inverse", "effective-number"] | None = None
+    beta: float | None = None
+    weights: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and (self.method or self.beta is not None):
+            also = f"method={self.method}" if self.method else f"beta={self.beta}"
+            raise ValueError(f"weights and {also} exclude each other: give the weights, or the method that finds them")
+        if self.beta is not None and self.method != "effective-number":
+            raise ValueError("beta belongs to method=effective-number")
+        if self.beta is not None and not 0.0 <= self.beta < 1.0:
+            raise ValueError(f"beta must lie in [0, 1), not {self.beta}")
+        for name, weight in (self.weights or {}).items():
+            if not (weight > 0 and math.isfinite(weight)):
+                raise ValueError(f"the weight of {name!r} must be a positive number, not {weight}")
+
+
+def class_weights_plan(statistics: ClassStatistics, parameters: ClassWeights) -> Plan:
+    """The plan of class weights for the training rows counted in `statistics`.
+
+    Raises:
+        ValueError: `weights` names a class that there is not, or leaves one out.
+    """
+    if parameters.weights is not None:
+        weights = _by_name(statistics, parameters.weights)
+    elif parameters.method == "effective-number":
+        weights = effective_number(statistics.counts, DEFAULT_BETA if parameters.beta is None else parameters.beta)
+    else:
+        weights = inverse_frequency(statistics.counts)
+    shift = tuple(math.log(weight) for weight in weights)
+    return Plan(strategy="class-weights", element_weights=weights, shift=shift)
+
+
+def inverse_frequency(counts: tuple[int, ...]) -> tuple[float, ...]:
+    """N / (K n_c) for the counts n_c of K classes; over the N rows they sum to N (`balanced` in scikit-learn)."""
+    rows, classes = sum(counts), len(counts)
+    return tuple(rows / (classes * count) for count in counts)
+
+
+def effective_number(counts: tuple[int, ...], beta: float) -> tuple[float, ...]:
+    """(1 - β) / (1 - β^n_c), scaled to sum to the number of classes.
+
+    Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples. The scale stands in for 1 - β, and
+    expm1 keeps the digits that 1 - β^n would lose where β is close to 1.
+    """
+    if beta == 0.0:
+        return (1.0,) * len(counts)
+    raw = [-1.0 / math.expm1(count * math.log(beta)) for count in counts]
+    scale = len(counts) / sum(raw)
+    return tuple(weight * scale for weight in raw)
+
+
+def _by_name(statistics: ClassStatistics, weights: Mapping[str, float]) -> tuple[float, ...]:
+    classes = statistics.task.classes
+    unknown = [repr(name) for name in weights if name not in classes]
+    missing = [repr(name) for name in classes if name not in weights]
+    if unknown or missing:
+        wrong = [f"{', '.join(unknown)} is no class"] if unknown else []
+        wrong += [f"{', '.join(missing)} has no weight"] if missing else []
+        raise ValueError(
+            f"class-weights: {' and '.join(wrong)}; weights must name each class of {statistics.task.name}: "
+            + ", ".join(classes)
+        )
+    return tuple(float(weights[name]) for name in classes)

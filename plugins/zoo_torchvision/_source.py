@@ -1,0 +1,192 @@
+"""What torchvision offers, one network with the weights of a tag, and the view of a network."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.models
+from torch import nn
+
+from zoo.errors import UnknownNameError, WeightsError, ZooError
+from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, partition
+from zoo_torchvision._classifier import classifier_path, extract, pooled_width, remove_auxiliary, reset_classifier
+from zoo_torchvision._stages import Family, family_of
+
+
+def _names() -> list[str]:
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def _weights(model: str) -> list[Any]:
+    """Weights of a whole classifier, the default first; vgg16's IMAGENET1K_FEATURES lack the classifier's layers."""
+    offered = torchvision.models.get_model_weights(model)
+    whole = [weights for weights in offered if weights.meta.get("categories")]
+    return sorted(whole, key=lambda weights: weights is not offered.DEFAULT)
+
+
+def _top1(weights: Any) -> float | None:
+    value = weights.meta["_metrics"].get("ImageNet-1K", {}).get("acc@1")
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def list_entries() -> Iterator[BackboneEntry]:
+    """Every classifier, with what the metadata of its default weights say; builds none."""
+    for name in _names():
+        weights = _weights(name)
+        default = weights[0]
+        yield BackboneEntry(
+            name=name,
+            tags=tuple(each.name for each in weights),
+            parameters=default.meta["num_params"],
+            gmacs=default.meta.get("_ops"),
+            input_size=_input(default, fixed=False).size[0],
+            top1=_top1(default),
+            licence=default.meta.get("license", ""),
+        )
+
+
+def _input(weights: Any, *, fixed: bool) -> InputSpec:
+    transforms = weights.transforms()
+    crop = int(transforms.crop_size[0])
+    return InputSpec(
+        size=(crop, crop),
+        resize=int(transforms.resize_size[0]),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
+        fixed=fixed,
+    )
+
+
+def build(model: str, tag: str | None) -> BackboneView:
+    """The network `model` with the weights `tag`, or with random ones.
+
+    Raises:
+        UnknownNameError: torchvision has no such classifier.
+        WeightsError: there is no such tag, or its file cannot be fetched.
+    """
+    if model not in _names():
+        raise UnknownNameError(f"torchvision has no classifier {model!r}")
+    offered = _weights(model)
+    weights = next((each for each in offered if each.name == tag), None)
+    if tag is not None and weights is None:
+        listed = ", ".join(each.name for each in offered)
+        raise WeightsError(f"torchvision/{model} has no weights {tag!r}; there are {listed}, and none for random ones")
+    module = _load(model, weights) if weights is not None else _random(model)
+    family = _family(module)
+    notes: tuple[str, ...] = ()
+    if family.auxiliary:
+        remove_auxiliary(module)
+        notes = ("auxiliary classifiers were removed: torchvision's are not meant for other classes",)
+    return _view(
+        module,
+        name=f"torchvision/{model}",
+        input=_input(weights or offered[0], fixed=family.fixed),
+        weights=tag or "none",
+        licence=weights.meta.get("license", "") if weights is not None else "",
+        notes=notes,
+    )
+
+
+def _random(model: str) -> nn.Module:
+    # These two warn about their initialisation unless it is chosen; True is what they do by default.
+    quiet = {"init_weights": True, "aux_logits": False} if model in ("googlenet", "inception_v3") else {}
+    module: nn.Module = torchvision.models.get_model(model, weights=None, **quiet)
+    return module
+
+
+def _load(model: str, weights: Any) -> nn.Module:
+    try:
+        module: nn.Module = torchvision.models.get_model(model, weights=weights)
+    except (OSError, RuntimeError, HTTPException, EOFError, pickle.UnpicklingError) as error:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        raise WeightsError(
+            f"the weights {weights.name} of torchvision/{model} could not be loaded from {weights.url}: {error}. "
+            f"Without a network, put that file at {place} (a broken one there is to be deleted), "
+            "or start from random weights with weights none"
+        ) from error
+    return module
+
+
+def _family(module: nn.Module) -> Family:
+    family = family_of(module)
+    if family is None:  # a class that this version of torchvision has and FAMILIES does not know
+        raise ZooError(f"torchvision's {type(module).__name__} is not known to zoo_torchvision; please report it")
+    return family
+
+
+def _view(module: nn.Module, *, name: str, **fields: Any) -> BackboneView:
+    family = _family(module)
+    path = classifier_path(module, family)
+    auxiliary = [name for name, _ in family.auxiliary if isinstance(getattr(module, name, None), nn.Module)]
+    try:
+        parts = partition(module, family.groups(module), classifier=[path], auxiliary=auxiliary)
+    except ValueError as error:
+        raise ZooError(
+            f"this {type(module).__name__} is not built as torchvision builds it ({error}); "
+            f"its classifier is expected at {path}"
+        ) from None
+    width = pooled_width(module, tuple(name for stage in parts["stages"] for name in stage.parameters))
+    pooled = FeatureKind(name="pooled", width=width)
+    kinds = (pooled, FeatureKind(name="cls", width=width)) if family.class_token else (pooled,)
+    return BackboneView(
+        name=name,
+        module=module,
+        features=kinds,
+        extract=extract,
+        reset_classifier=partial(_reset, width),
+        **parts,
+        **fields,
+    )
+
+
+def _reset(width: int, module: nn.Module, outputs: int) -> None:
+    reset_classifier(module, outputs, width)
+
+
+def describe(module: nn.Module) -> BackboneView | None:
+    """The view of a network that the user built with torchvision, whatever its classes; None for any other module.
+
+    The name and the input are those of the weights that fit its number of parameters, where exactly one network fits.
+    """
+    family = family_of(module)
+    if family is None:
+        return None
+    side = getattr(module, "image_size", family.size)
+    view = _view(
+        module,
+        name=f"torchvision/{type(module).__name__}",
+        input=InputSpec(size=(side, side), resize=max(side, family.resize), fixed=family.fixed),
+        weights="unknown",
+    )
+    found = _recognise(view, family)
+    if found is None:
+        return view
+    name, weights = found
+    return replace(view, name=f"torchvision/{name}", input=_input(weights, fixed=family.fixed))
+
+
+def _recognise(view: BackboneView, family: Family) -> tuple[str, Any] | None:
+    """Name and weights whose backbone has as many parameters as this one, if they are those of one network alone."""
+    file = type(view.module).__module__
+    names = [name for name in _names() if torchvision.models.get_model_builder(name).__module__ == file]
+    if family.auxiliary:  # counted by torchvision in one of the two and not in the other; each is alone in its file
+        return (names[0], _weights(names[0])[0]) if len(names) == 1 else None
+    backbone = sum(view.module.get_parameter(name).numel() for stage in view.stages for name in stage.parameters)
+    row = view.features[0].width + family.bias  # of the classifier: parameters a class
+    found = {
+        name: weights
+        for name in names
+        for weights in reversed(_weights(name))
+        if weights.meta["num_params"] - row * len(weights.meta["categories"]) == backbone
+    }
+    return next(iter(found.items())) if len(found) == 1 else None

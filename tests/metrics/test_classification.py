@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from zoo.errors import DataError, UnknownNameError
+from zoo.metrics.classification import (
+    LOWER_IS_BETTER,
+    METRICS,
+    check_metric,
+    classification_metrics,
+    epoch_score,
+    is_better,
+    probabilities_of,
+    value,
+)
+
+NAMES = ("ok", "scratch", "crack", "hole", "dust")
+
+
+def one_hot(predicted: list[int], classes: int) -> torch.Tensor:
+    """Probabilities that say so plainly, with the rest spread evenly."""
+    rest = 0.1 / (classes - 1)
+    return torch.full((len(predicted), classes), rest).scatter_(1, torch.tensor(predicted)[:, None], 0.9)
+
+
+@st.composite
+def scored_rows(draw) -> tuple[torch.Tensor, torch.Tensor, int]:
+    classes = draw(st.integers(2, 5))
+    rows = draw(st.integers(1, 60))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    # Rounded logits make ties; a skewed draw leaves classes out.
+    logits = (torch.randn(rows, classes, generator=generator) * 2).round(decimals=draw(st.sampled_from([0, 1, 6])))
+    labels = torch.randint(0, draw(st.integers(1, classes)), (rows,), generator=generator)
+    return logits, labels, classes
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows())
+def test_every_value_agrees_with_scikit_learn(sample):
+    logits, labels, classes = sample
+    probabilities = probabilities_of(logits)
+    got = classification_metrics(probabilities, labels, NAMES[:classes])
+    true, predicted, every = labels.numpy(), probabilities.numpy().argmax(1), list(range(classes))
+    common = {"labels": every, "zero_division": 0}
+    assert got.accuracy == pytest.approx(oracle.accuracy_score(true, predicted))
+    present = sorted(set(true.tolist()))
+    mean_recall = oracle.recall_score(true, predicted, labels=present, average="macro", zero_division=0)
+    assert got.balanced_accuracy == pytest.approx(mean_recall)
+    assert got.macro_precision == pytest.approx(oracle.precision_score(true, predicted, average="macro", **common))
+    assert got.macro_recall == pytest.approx(oracle.recall_score(true, predicted, average="macro", **common))
+    assert got.macro_f1 == pytest.approx(oracle.f1_score(true, predicted, average="macro", **common))
+    assert got.weighted_f1 == pytest.approx(oracle.f1_score(true, predicted, average="weighted", **common))
+    assert got.log_loss == pytest.approx(oracle.log_loss(true, probabilities.numpy(), labels=every))
+    assert np.array_equal(got.confusion, oracle.confusion_matrix(true, predicted, labels=every))
+    assert sum(map(sum, got.confusion)) == got.rows == len(labels)
+    by_class = oracle.precision_recall_fscore_support(true, predicted, average=None, **common)
+    for index, scores in enumerate(got.per_class.values()):
+        values = [scores.precision or 0.0, scores.recall or 0.0, scores.f1 or 0.0, scores.support]
+        assert values == pytest.approx([column[index] for column in by_class])
+
+
+@settings(max_examples=40, deadline=None)
+@given(scored_rows())
+def test_roc_auc_agrees_with_scikit_learn_and_is_none_where_it_is_undefined(sample):
+    logits, labels, classes = sample
+    probabilities = probabilities_of(logits)
+    got = classification_metrics(probabilities, labels, NAMES[:classes])
+    areas = []
+    for index, (name, scores) in enumerate(got.per_class.items()):
+        positive = (labels == index).numpy()
+        if 0 < positive.sum() < len(labels):
+            areas.append(oracle.roc_auc_score(positive, probabilities[:, index].numpy()))
+            assert scores.roc_auc == pytest.approx(areas[-1], abs=1e-5)
+        else:
+            assert scores.roc_auc is None
+            assert f"roc_auc of {name!r}" in got.undefined
+    assert got.roc_auc == (pytest.approx(np.mean(areas), abs=1e-5) if len(areas) == classes else None)
+    assert ("roc_auc" in got.undefined) == (len(areas) < classes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scored_rows(), st.sampled_from(METRICS))
+def test_the_score_of_an_epoch_is_the_one_of_the_full_report(sample, name):
+    logits, labels, classes = sample
+    report = classification_metrics(probabilities_of(logits), labels, NAMES[:classes])
+    if getattr(report, name) is None:
+        with pytest.raises(DataError, match="roc_auc is undefined on these rows: undefined for"):
+            epoch_score(logits, labels, name)
+        with pytest.raises(DataError, match="roc_auc is undefined on these rows: undefined for"):
+            value(report, name)
+    else:
+        assert epoch_score(logits, labels, name) == value(report, name)
+
+
+def test_balanced_accuracy_is_the_one_of_scikit_learn_by_name():
+    true, predicted = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2]
+    got = classification_metrics(one_hot(predicted, 3), torch.tensor(true), NAMES[:3])
+    assert got.balanced_accuracy == pytest.approx(oracle.balanced_accuracy_score(true, predicted))
+    assert got.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert got.undefined == {}
+
+
+def test_a_perfect_classifier_scores_one_everywhere():
+    got = classification_metrics(one_hot([0, 1, 0, 1], 2), torch.tensor([0, 1, 0, 1]), NAMES[:2])
+    assert [value(got, name) for name in METRICS if name != "log_loss"] == [1.0] * (len(METRICS) - 1)
+    assert got.log_loss == pytest.approx(-np.log(0.9), rel=1e-6)
+    assert list(got.per_class) == ["ok", "scratch"]
+
+
+def test_accuracy_alone_does_not_hide_a_class_that_is_never_found():
+    got = classification_metrics(one_hot([0] * 100, 2), torch.tensor([0] * 98 + [1] * 2), NAMES[:2])
+    assert got.accuracy == pytest.approx(0.98)
+    assert got.balanced_accuracy == pytest.approx(0.5)
+    assert got.per_class["scratch"].recall == 0.0
+
+
+def test_a_class_without_rows_is_undefined_with_its_reason_and_not_zero():
+    got = classification_metrics(one_hot([0, 1, 1, 2], 4), torch.tensor([0, 0, 1, 1]), NAMES[:4])
+    crack, hole = got.per_class["crack"], got.per_class["hole"]
+    assert (crack.precision, crack.recall, crack.f1, crack.roc_auc) == (0.0, None, 0.0, None)
+    assert (hole.precision, hole.recall, hole.f1, hole.roc_auc) == (None, None, None, None)
+    assert got.undefined["roc_auc of 'crack'"] == "no row of this class"
+    assert got.undefined["precision of 'hole'"] == "this class is never predicted"
+    assert got.undefined["f1 of 'hole'"] == "no row of this class, and it is never predicted"
+    assert got.undefined["macro_recall"] == "counts the undefined recall of 'crack', 'hole' as 0"
+    assert got.undefined["balanced_accuracy"] == "mean over the classes that have rows; no row of 'crack', 'hole'"
+    assert got.undefined["roc_auc"] == "undefined for 'crack', 'hole'"
+    assert got.roc_auc is None
+
+
+def test_a_class_that_is_never_predicted_has_no_precision():
+    got = classification_metrics(one_hot([0, 0, 0], 2), torch.tensor([0, 1, 0]), NAMES[:2])
+    scratch = got.per_class["scratch"]
+    assert (scratch.precision, scratch.recall, scratch.f1) == (None, 0.0, 0.0)
+    assert got.undefined == {
+        "precision of 'scratch'": "this class is never predicted",
+        "macro_precision": "counts the undefined precision of 'scratch' as 0",
+    }
+    assert got.macro_precision == pytest.approx(1 / 3)
+
+
+def test_rows_of_one_class_alone_leave_no_roc_curve():
+    got = classification_metrics(one_hot([0, 1], 2), torch.tensor([0, 0]), NAMES[:2])
+    assert got.undefined["roc_auc of 'ok'"] == "every row is of this class"
+    assert got.undefined["roc_auc of 'scratch'"] == "no row of this class"
+    assert got.balanced_accuracy == 0.5
+
+
+def test_the_report_survives_json():
+    got = classification_metrics(one_hot([0, 0, 1], 3), torch.tensor([0, 1, 1]), NAMES[:3])
+    stored = json.loads(json.dumps(got.to_json(), allow_nan=False))
+    assert stored["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert stored["per_class"]["crack"] == {
+        "precision": None, "recall": None, "f1": None, "support": 0, "predicted": 0, "roc_auc": None
+    }  # fmt: skip
+    assert stored["classes"] == ["ok", "scratch", "crack"]
+    assert stored["undefined"]["recall of 'crack'"] == "no row of this class"
+    assert set(METRICS) < set(stored)
+
+
+def test_a_certain_mistake_costs_a_finite_loss():
+    loss = epoch_score(torch.tensor([[1e4, -1e4]]), torch.tensor([1]), "log_loss")
+    assert loss == pytest.approx(-np.log(np.finfo(np.float64).eps))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "message"),
+    [
+        (torch.full((2, 3), 1 / 3), torch.tensor([0, 1]), r"2 classes need probabilities \(N, 2\)"),
+        (torch.full((2, 2), 0.5), torch.tensor([0]), r"labels \(N,\), not \(2, 2\) and \(1,\)"),
+        (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), "no rows to score"),
+        (torch.full((1, 2), 0.5), torch.tensor([0.0]), "labels must be int64, not torch.float32"),
+        (torch.full((1, 2), 0.5), torch.tensor([-1]), "labels must lie in 0 to 1, not -1 to -1"),
+        (torch.full((1, 2), 0.5), torch.tensor([2]), "leave rows without a label out"),
+        (torch.tensor([[torch.nan, 1.0]]), torch.tensor([0]), "probabilities are not all finite"),
+        (torch.tensor([[-0.5, 1.5]]), torch.tensor([0]), "a probability is negative: -0.5"),
+        (torch.tensor([[0.5, 0.6]]), torch.tensor([0]), "must sum to 1 over each row; one row is off by 0.1"),
+    ],
+)
+def test_tensors_that_cannot_be_scored_are_refused(probabilities, labels, message):
+    with pytest.raises(ValueError, match=message):
+        classification_metrics(probabilities, labels, NAMES[:2])
+
+
+def test_rounding_of_reduced_precision_is_forgiven():
+    got = classification_metrics(torch.tensor([[1.0004, 0.0], [0.3, 0.7003]]), torch.tensor([0, 1]), NAMES[:2])
+    assert got.roc_auc == 1.0
+    assert got.log_loss == pytest.approx(-np.log(0.7003) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("call", [check_metric, lambda name: epoch_score(torch.zeros(1, 2), torch.tensor([0]), name)])
+def test_an_unknown_metric_is_refused_with_the_choices_and_a_close_name(call):
+    with pytest.raises(UnknownNameError, match=r"unknown metric 'macro-f1'; there are balanced_accuracy, .*macro_f1"):
+        call("macro-f1")
+
+
+def test_only_the_loss_is_better_when_smaller():
+    assert {"log_loss"} == LOWER_IS_BETTER
+    assert is_better("log_loss", 0.1, 0.2)
+    assert is_better("accuracy", 0.2, 0.1)
+    assert not is_better("accuracy", 0.2, 0.2)
+
+
+def test_scoring_leaves_the_callers_tensors_alone():
+    probabilities = torch.tensor([[1.0 + 1e-7, -1e-7]], dtype=torch.float64)
+    before = probabilities.clone()
+    classification_metrics(probabilities, torch.tensor([0]), NAMES[:2])
+    assert torch.equal(probabilities, before)

@@ -1,0 +1,75 @@
+"""The command line `zoo`: finds the command, parses its options, and turns errors into one clear message.
+
+Only the command that is asked for is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from zoo.errors import IntegrityError, ZooError
+
+COMMANDS = {
+    "list": "list backbones",
+    "info": "show one backbone: stages, parameters, input, weights",
+    "plugins": "list the installed plugins and what failed to load",
+    "train": "fine-tune a backbone on images and leave a run folder",
+    "evaluate": "score a run on labelled data",
+    "predict": "predict the classes of images with a run",
+    "demo": "fine-tune on real solar-cell images, offline, beside published figures",
+}
+
+HELP = """usage: zoo COMMAND [OPTIONS]
+
+Fine-tune any image backbone on real data.
+
+commands:
+{commands}
+
+`zoo COMMAND --help` shows what a command takes. --debug before the command shows tracebacks.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for a request that cannot be met, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = bool(words) and words[0] == "--debug"
+    words = words[debug:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        sys.stdout.write(HELP.format(commands="\n".join(f"  {n:<{width}}  {text}" for n, text in COMMANDS.items())))
+        return 0 if words else 2
+    if words[0] in ("--version", "version"):
+        from zoo import __version__
+
+        sys.stdout.write(f"backbone-zoo {__version__}\n")
+        return 0
+    return _run(words[0], words[1:], debug=debug)
+
+
+def _run(command: str, words: list[str], *, debug: bool) -> int:
+    if command not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        sys.stderr.write(f"zoo: unknown command {command!r}; there are {', '.join(COMMANDS)}{hint}\n")
+        return 2
+    try:
+        import_module(f"zoo.cli.{command}_command").run(words)
+    except (ZooError, IntegrityError) as error:
+        if debug:
+            raise
+        sys.stderr.write(f"zoo {command}: {error}\n")
+        return 2 if isinstance(error, ZooError) else 1
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write(f"\nzoo {command}: stopped; what was computed before stays in the cache\n")
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has had enough, as in `zoo list | head`
+        sys.stderr.close()
+        return 0
+    return 0

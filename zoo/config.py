@@ -1,0 +1,191 @@
+"""What each command takes: one frozen dataclass a command, from which the command line and its help are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Fine-tune a backbone on images and leave a run folder.
+
+    DATA is a folder (class/image, or train|val|test/class/image), a CSV or Parquet file whose columns are named by
+    --image, --target, --covariate, --group, --weight and --split, or the name of a data set that a plugin offers.
+    """
+
+    data: Positional[str]
+    """Folder, CSV or Parquet file, or the name of a data set."""
+    backbone: str
+    """Which backbone, as source/model or source/model.tag; `zoo list` shows them."""
+    out: Path
+    """The run folder to make."""
+    freeze: str = "head"
+    """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen)."""
+    weights: str | None = None
+    """Weight tag of the backbone, or none for random weights; by default its first pretrained tag."""
+    features: str | None = None
+    """Feature kind for the head, such as pooled or cls; by default the backbone's own."""
+    head: str = "linear"
+    """Head, such as linear or linear(dropout=0.2)."""
+    imbalance: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="STRATEGY")] = ()
+    """Answer to class imbalance, such as class-weights or class-weights(method=effective-number)+logit-adjust;
+    TARGET=STRATEGY where there are several targets."""
+    impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
+    """Answer to holes, such as covariates=mean or covariates=most-frequent."""
+    image: str | None = None
+    """Column with the image paths."""
+    target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
+    """Column to learn; repeat for several."""
+    covariate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
+    """Column beside the image that the head sees too; repeat for several."""
+    group: str | None = None
+    """Column whose equal values stay on one side of every split (a patient, a module)."""
+    weight: str | None = None
+    """Column with the weight of each row in the loss."""
+    split: str | None = None
+    """Column with train, val or test."""
+    test_fraction: float = 0.25
+    """Share of the rows held out for the final figures, where the data name no test split."""
+    val_fraction: float = 0.15
+    """Share of the remaining rows that chooses the best epoch, where the data name no val split."""
+    epochs: int = 10
+    """Passes over the training rows."""
+    batch_size: int | None = None
+    """Rows of one step; by default 64 for cached features, 32 where part of the backbone trains."""
+    lr: float | None = None
+    """Learning rate of the head; by default 2e-3 on cached features, 1e-3 where part of the backbone trains."""
+    backbone_lr: float = 1e-4
+    """Learning rate of the backbone's trainable part."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay, not on biases and norms."""
+    warmup: float = 0.1
+    """Share of all steps in which the learning rate rises."""
+    metric: str = "balanced_accuracy"
+    """Chooses the best epoch on validation rows; `zoo train --help` names none, an unknown one lists them."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the frozen part; auto takes bf16 where it is faster here and its features serve as well."""
+    cache: bool = True
+    """Keep the features of a frozen backbone; without it every epoch computes them again."""
+    bad_files: Literal["stop", "drop"] = "stop"
+    """What to do about files that cannot be read: stop with their list, or drop them within the caps."""
+    max_bad: float = 0.01
+    """Largest share of all rows that --bad-files drop may drop."""
+    max_bad_class: float = 0.05
+    """Largest share of one class that --bad-files drop may drop."""
+    random_frozen: bool = False
+    """Allow frozen layers with random weights."""
+    seed: int = 0
+    """Of the split, the order of the rows and every other random draw."""
+    device: str | None = None
+    """cpu, cuda or cuda:1; by default the GPU where there is one."""
+    workers: int | None = None
+    """Threads that decode images; by default one a core."""
+    overwrite: bool = False
+    """Replace a run that is in the way."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Score a run on labelled data.
+
+    On the data that the run was made from only its held-out rows count, unless --rows says otherwise.
+    """
+
+    run: Positional[Path]
+    """The run folder."""
+    data: Positional[str]
+    """Folder, CSV or Parquet file, or the name of a data set."""
+    rows: Literal["held-out", "test", "val", "train", "all"] = "held-out"
+    """Which rows count; held-out are those that the run neither trained on nor chose its epoch by."""
+    image: str | None = None
+    """Column with the image paths."""
+    target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
+    """Column with the labels, in the order of the run's targets; by default the run's own names."""
+    bad_files: Literal["stop", "drop"] = "stop"
+    """What to do about files that cannot be read."""
+    out: Path | None = None
+    """Write the predictions of the scored rows to this CSV file."""
+    device: str | None = None
+    """cpu, cuda or cuda:1; by default the GPU where there is one."""
+    workers: int | None = None
+    """Threads that decode images."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print the metrics as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Predict the classes of images with a run."""
+
+    run: Positional[Path]
+    """The run folder."""
+    images: Positional[tuple[str, ...]]
+    """Image files, folders of images, or one CSV or Parquet file or name of a data set (covariates are read from it)."""
+    out: Path | None = None
+    """Write the predictions to this CSV file; by default they are printed."""
+    image: str | None = None
+    """Column with the image paths, where a table is given."""
+    bad_files: Literal["stop", "drop"] = "stop"
+    """What to do about files that cannot be read; drop leaves them out and says so."""
+    device: str | None = None
+    """cpu, cuda or cuda:1; by default the GPU where there is one."""
+    workers: int | None = None
+    """Threads that decode images."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print the predictions as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListConfig:
+    """List backbones."""
+
+    pattern: Positional[str] = "*"
+    """Glob over source/model; a word without a glob matches anywhere, as in `zoo list resnet`."""
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoConfig:
+    """Show one backbone: stages, parameters, input, weights."""
+
+    name: Positional[str]
+    """source/model or source/model.tag."""
+    freeze: str = "head"
+    """Show what trains under this policy."""
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginsConfig:
+    """List the installed plugins, what they offer, and which failed to load and why."""
+
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Fine-tune EfficientNet-Lite0 on 2,624 real images of solar cells, offline, and compare with published figures."""
+
+    out: Path = Path("runs/demo")
+    """Folder for the demo's two runs; they are made anew each time."""
+    seed: int = 0
+    """Of the splits and of training."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print the figures as JSON."""

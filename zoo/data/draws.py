@@ -1,0 +1,153 @@
+"""Draws of held-out rows: stratified by class, groups kept whole, every class on both sides."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+
+from zoo.errors import DataError
+
+Rows = NDArray[np.int64]
+_FOLDS = 20
+_SHUFFLES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Strata:
+    """What a draw has to respect, for all N rows of a table.
+
+    Attributes:
+        target: the column that the classes come from.
+        names: of the classes.
+        codes: int64 (N,), index of each row's class, -1 where it has none.
+        group: the column that the groups come from, or None.
+        groups: int64 (N,), number of each row's group, or None.
+    """
+
+    target: str
+    names: tuple[str, ...]
+    codes: Rows
+    group: str | None = None
+    groups: Rows | None = None
+
+
+def draw(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
+    """Divide `rows` into those that stay and the split `part`, about `share` of them.
+
+    Args:
+        rows: positions to divide.
+        strata: classes and groups.
+        part: name of the split, for errors.
+        share: of the rows, in (0, 1).
+        later: how many splits are still to be drawn, this one included; every class needs a row, or a group, for each
+            of them and one for training.
+        seed: the same seed gives the same rows.
+
+    Raises:
+        DataError: a class has too few rows or groups to stand on both sides.
+    """
+    _check_enough(rows, strata, later)
+    if strata.groups is not None:
+        return _draw_groups(rows, strata, part, share, later, seed)
+    rng = np.random.default_rng(seed)
+    known, blank = rows[strata.codes[rows] >= 0], rows[strata.codes[rows] < 0]
+    stay, held = _draw_stratified(known, strata.codes[known], share, later, seed)
+    blank = rng.permutation(blank)
+    cut = round(len(blank) * share)
+    return np.concatenate([stay, blank[cut:]]), np.concatenate([held, blank[:cut]])
+
+
+def _counts(rows: Rows, strata: Strata) -> Rows:
+    """Rows of each class, or groups where there are groups; int64 (K,)."""
+    rows = rows[strata.codes[rows] >= 0]
+    codes = strata.codes[rows]
+    if strata.groups is not None:
+        codes = np.unique(np.stack([codes, strata.groups[rows]]), axis=1)[0]
+    return np.bincount(codes, minlength=len(strata.names))
+
+
+def _check_enough(rows: Rows, strata: Strata, later: int) -> None:
+    needed = later + 1
+    unit = "rows" if strata.group is None else f"groups of {strata.group!r}"
+    counts = {name: count for name, count in zip(strata.names, _counts(rows, strata).tolist(), strict=True) if count}
+    few = {name: count for name, count in counts.items() if count < needed}
+    if few or not counts:
+        listed = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "no row has a label"
+        raise DataError(
+            f"too few {unit} to split by {strata.target!r}: {listed}; each class needs {needed}, one in each of "
+            f"{needed} splits. Add rows, take the class out, or give a split column of your own"
+        )
+
+
+def _draw_stratified(rows: Rows, codes: Rows, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
+    classes = len(np.unique(codes))
+    size = min(max(int(np.ceil(share * len(rows))), classes), len(rows) - classes * later)
+    splitter = StratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
+    stay, held = next(iter(splitter.split(rows, codes)))
+    return tuple(rows[side] for side in _evened_out(codes, stay, held, later))
+
+
+def _evened_out(codes: Rows, stay: Rows, held: Rows, later: int) -> tuple[Rows, Rows]:
+    """Move rows of rare classes, so that each has one row held and `later` rows left; proportions alone may give 0."""
+    left, gone = (np.bincount(codes[side], minlength=codes.max() + 1) for side in (stay, held))
+    out = [stay[codes[stay] == code][:1] for code in np.flatnonzero((gone == 0) & (left > 0))]
+    back = [held[codes[held] == code][: later - left[code]] for code in np.flatnonzero((left < later) & (gone > 0))]
+    moved_out, moved_back = (np.concatenate([np.empty(0, dtype=np.int64), *moved]) for moved in (out, back))
+    stay = np.concatenate([np.setdiff1d(stay, moved_out), moved_back])
+    held = np.concatenate([np.setdiff1d(held, moved_back), moved_out])
+    return stay, held
+
+
+def _draw_groups(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
+    """The division by whole groups that comes closest to `share` of every class."""
+    for shuffle in range(_SHUFFLES):
+        found = [
+            held
+            for held in _group_candidates(rows, strata, share, seed + 1000 * shuffle)
+            if _each_class_stands(rows[~held], rows[held], strata, later)
+        ]
+        if found:
+            best = min(found, key=lambda held: _distance(rows, rows[held], strata, share))
+            return rows[~best], rows[best]
+    raise DataError(
+        f"no {part} split of about {share:.0%} was found that keeps the groups of {strata.group!r} whole and every "
+        f"class of {strata.target!r} on both sides; give a split column of your own, or take rare classes out"
+    )
+
+
+def _group_candidates(rows: Rows, strata: Strata, share: float, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """Masks of rows to hold out: unions of as many folds as make up the share."""
+    if strata.groups is None:
+        return
+    codes, groups = strata.codes[rows], strata.groups[rows]
+    most = min(_FOLDS, len(np.unique(groups)), int(np.unique(codes, return_counts=True)[1].max()))
+    part = max(Fraction(share).limit_denominator(most), Fraction(1, most))
+    folds, take = (part.denominator, part.numerator) if part < 1 else (most, most - 1)
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    fold_of = np.empty(len(rows), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds; checked on the result
+        for fold, (_, inside) in enumerate(splitter.split(rows, codes, groups)):
+            fold_of[inside] = fold
+    for first in range(folds):
+        yield (fold_of - first) % folds < take
+
+
+def _each_class_stands(stay: Rows, held: Rows, strata: Strata, later: int) -> bool:
+    left, gone = _counts(stay, strata), _counts(held, strata)
+    present = left + gone > 0
+    return bool((gone[present] >= 1).all() and (left[present] >= later).all())
+
+
+def _distance(rows: Rows, held: Rows, strata: Strata, share: float) -> float:
+    """Mean gap between the share asked for and the held share of each class (-1, no class, is one of them)."""
+    whole = np.bincount(strata.codes[rows] + 1, minlength=len(strata.names) + 1)
+    part = np.bincount(strata.codes[held] + 1, minlength=len(strata.names) + 1)
+    there = whole > 0
+    return float(np.abs(part[there] / whole[there] - share).mean() + abs(len(held) / len(rows) - share))

@@ -1,0 +1,176 @@
+"""Classes, fixed once from the training rows, and labels with their holes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from zoo.data.table import Table
+from zoo.errors import DataError
+from zoo.specs import Target, Task
+
+if TYPE_CHECKING:
+    from zoo.data.splits import Splits
+
+Rows = NDArray[np.int64]
+_SHOWN = 20
+
+
+def label_text(value: Any) -> str | None:
+    """A cell as the name of a class: `str(value)`, 1.0 as `1`; None where it is a hole."""
+    if value is None or value != value:
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def label_texts(table: Table, column: str) -> list[str | None]:
+    """The class names of every row in `column`, None at holes.
+
+    Raises:
+        DataError: the table has no such column.
+    """
+    if column not in table.frame.columns:
+        raise DataError(f"{table.name} has no column {column!r} of labels. It has {', '.join(table.frame.columns)}")
+    cells = table.frame[column].to_list()
+    names = {cell: label_text(cell) for cell in set(cells)}
+    return [names[cell] for cell in cells]
+
+
+def label_holes(table: Table) -> NDArray[np.bool_]:
+    """Bool (N, T), True where a label is missing; targets in the order of the roles."""
+    columns = [[text is None for text in label_texts(table, name)] for name in table.roles.targets]
+    return np.array(columns, dtype=bool).reshape(len(columns), len(table)).T
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Distinct names as people count: numbers (also 1/3) by value, else `class2` before `class10`."""
+    distinct = sorted(set(names))
+    numbers = {name: _number(name) for name in distinct}
+    if all(number is not None for number in numbers.values()):
+        return sorted(distinct, key=lambda name: numbers[name] or Fraction(0))
+    return sorted(distinct, key=lambda name: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)])
+
+
+def _number(text: str) -> Fraction | None:
+    try:
+        return Fraction(text.replace(" ", ""))
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def fix_tasks(table: Table, train_rows: Rows) -> tuple[Task, ...]:
+    """A classification task for each target; its classes are those of the training rows, in natural order.
+
+    Raises:
+        DataError: a target with fewer than two classes among the training rows.
+    """
+    tasks = []
+    for name in table.roles.targets:
+        texts = label_texts(table, name)
+        seen = Counter(texts[row] for row in train_rows)
+        holes = seen.pop(None, 0)
+        classes = natural_order(text for text in seen if text is not None)
+        if len(classes) < 2:
+            found = f"one class only, {classes[0]!r}" if classes else "no label at all"
+            raise DataError(
+                f"target {name!r} has {found} in the {len(train_rows)} training rows ({holes} of them have no label); "
+                "there is nothing to tell apart. Name another target, or add rows of other classes"
+            )
+        tasks.append(Task(name=name, classes=tuple(classes)))
+    return tuple(tasks)
+
+
+def encode_targets(table: Table, tasks: Iterable[Task], rows: Rows | None = None) -> dict[str, Target]:
+    """Labels of all N rows as class indices, int64 (N,), 0 under the mask of a hole; with the weight of each row.
+
+    Args:
+        table: the table.
+        tasks: whose classes the indices point into.
+        rows: those whose labels must be classes of their task, all by default; elsewhere a label that is none is
+            masked.
+
+    Raises:
+        DataError: among `rows`, a label that is no class of its task; or a weight that is no number ≥ 0.
+    """
+    weight = _weights(table)
+    targets = {}
+    for task in tasks:
+        texts = label_texts(table, task.name)
+        _check_known(task, texts, range(len(texts)) if rows is None else rows.tolist())
+        index = {name: position for position, name in enumerate(task.classes)}
+        codes = torch.tensor([-1 if text is None else index.get(text, -1) for text in texts], dtype=torch.int64)
+        targets[task.name] = Target(value=codes.clamp(min=0), mask=codes >= 0, weight=weight)
+    return targets
+
+
+def _check_known(task: Task, texts: list[str | None], rows: Iterable[int]) -> None:
+    known = {None, *task.classes}
+    unknown = Counter(texts[row] for row in rows if texts[row] not in known)
+    if unknown:
+        listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN))
+        raise DataError(f"target {task.name!r}: {listed} is no class; the classes are {', '.join(task.classes)}")
+
+
+def _weights(table: Table) -> torch.Tensor | None:
+    name = table.roles.weight
+    if name is None:
+        return None
+    values = table.frame[name].cast(pl.Float64, strict=False).to_numpy()
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if bad.size:
+        row = int(bad[0])
+        raise DataError(
+            f"weight {name!r}: {bad.size} rows hold no number of at least 0, the first is row {row} "
+            f"with {table.frame[name][row]!r}; every row needs one"
+        )
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def check_classes(table: Table, tasks: Iterable[Task], splits: Mapping[str, Rows]) -> tuple[str, ...]:
+    """Compare the classes of held-out rows with those of training, by name.
+
+    Args:
+        table: the table.
+        tasks: whose classes come from the training rows.
+        splits: positions of held-out rows by the name of their split; empty ones are passed over.
+
+    Returns:
+        A sentence for each class that a split lacks; no figure can be given for it there.
+
+    Raises:
+        DataError: a held-out class that training has not; a model cannot learn it.
+    """
+    sentences, errors = [], []
+    for task in tasks:
+        texts = label_texts(table, task.name)
+        for split, rows in splits.items():
+            counts = Counter(text for row in rows if (text := texts[row]) is not None)
+            errors += [
+                f"class {name!r} of target {task.name!r} has {counts[name]} rows in {split} but none in training"
+                for name in natural_order(counts.keys() - set(task.classes))
+            ]
+            lacking = [name for name in task.classes if name not in counts]
+            if lacking and len(rows):
+                sentences.append(f"{split} has no row of {task.name} = {', '.join(lacking)}: no figure there")
+    if errors:
+        raise DataError("\n".join(errors[:_SHOWN]) + "\nAdd training rows of it, rename it or take its rows out")
+    return tuple(sentences)
+
+
+def label_counts(table: Table, tasks: Iterable[Task], splits: Splits) -> dict[str, dict[str, dict[str, int]]]:
+    """How many rows each class has in each split: `{task: {class: {"train" | "val" | "test": rows}}}`."""
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for task in tasks:
+        texts = label_texts(table, task.name)
+        seen = {part: Counter(texts[row] for row in rows) for part, rows in parts.items()}
+        counts[task.name] = {name: {part: seen[part][name] for part in parts} for name in task.classes}
+    return counts

@@ -1,0 +1,218 @@
+"""The table of samples: one row per image, and which column plays which role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from zoo.data.files import read_file
+from zoo.data.folders import IMAGE_SUFFIXES, images_below, scan_folder
+from zoo.errors import DataError, UnknownNameError
+from zoo.registry.lookup import DATASETS, suggest
+from zoo.specs import DatasetRecord, DatasetTable, Roles
+
+IMAGE_COLUMNS = ("image", "path", "file", "filename")
+"""Names of columns that are taken for the image's path where the user names none, the first that is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Images and what is known about them.
+
+    Attributes:
+        name: of the data, for reports.
+        frame: one row per image; null is the only hole (empty text and NaN were turned into it).
+        roles: which column means what.
+        root: absolute folder that relative image paths start from.
+        licence: of the data, or an empty string where nobody stated it.
+        notes: what must be known beside every figure, for people.
+    """
+
+    name: str
+    frame: pl.DataFrame
+    roles: Roles
+    root: Path
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @property
+    def paths(self) -> list[Path]:
+        """Absolute path of each image; `root` itself, which no image can be, where the row names none."""
+        return [self.root / (path or "") for path in self.frame[self.roles.image].to_list()]
+
+    def take(self, rows: NDArray[np.int64]) -> Table:
+        """The table of `rows`, positions in this one, in their order."""
+        return replace(self, frame=self.frame[rows])
+
+
+def read_table(
+    data: str | Path,
+    *,
+    image: str | None = None,
+    targets: Sequence[str] = (),
+    covariates: Sequence[str] = (),
+    group: str | None = None,
+    weight: str | None = None,
+    split: str | None = None,
+    need_targets: bool = True,
+) -> Table:
+    """Read a folder, a CSV or Parquet file, or the data set of a plugin; what exists as a path is read as one.
+
+    Args:
+        data: the folder, the file, or the name of the data set.
+        image, targets, covariates, group, weight, split: names of columns; see `Roles`. Where none is named, a folder
+            brings `image`, `label` and perhaps `split`, a data set its own roles, and a file is searched for an image
+            column.
+        need_targets: whether the images must be labelled.
+
+    Raises:
+        DataError: nothing of that name, a file that cannot be read, a column that is not there or has two roles.
+    """
+    asked = Roles(
+        image=image or "",
+        targets=tuple(targets),
+        covariates=tuple(covariates),
+        group=group,
+        weight=weight,
+        split=split,
+    )
+    path = Path(data).expanduser()
+    if path.is_dir():
+        table = _read_folder(path.resolve(), asked, need_targets)
+    elif path.exists():
+        table = _read_file(path.resolve(), asked, need_targets)
+    else:
+        table = _read_dataset(str(data), asked)
+    if need_targets and not table.roles.targets:
+        columns = ", ".join(table.frame.columns)
+        raise DataError(f"{data}: no target is named; name the column to learn with --target. The columns are {columns}")
+    return table
+
+
+def table_of_images(paths: Sequence[Path]) -> Table:
+    """A table of image files without labels; folders among `paths` stand for every image below them.
+
+    Raises:
+        DataError: there is no image in the folders, or no path at all.
+    """
+    found, notes = images_below(paths)
+    if not found:
+        raise DataError(f"there is no image in {', '.join(map(str, paths)) or 'an empty list of paths'}")
+    frame = pl.DataFrame({"image": [str(path.absolute()) for path in found]}, schema={"image": pl.String})
+    name = paths[0].name if len(paths) == 1 else "images"
+    return Table(name=name, frame=frame, roles=Roles(), root=Path.cwd(), notes=notes)
+
+
+def _read_folder(root: Path, asked: Roles, need_targets: bool) -> Table:
+    scan = scan_folder(root)
+    if scan.loose:
+        if need_targets:
+            raise DataError(
+                f"the images in {root} lie in no class folders; put each in a folder named by its class, "
+                "or give a CSV file with --image and --target"
+            )
+        return replace(table_of_images([root]), roles=settle_roles(root.name, ["image"], asked, Roles()))
+    own = Roles(targets=("label",), split="split" if "split" in scan.columns else None)
+    roles = settle_roles(f"the folder {root}", list(scan.columns), asked, own)
+    frame = pl.DataFrame(scan.columns, schema=dict.fromkeys(scan.columns, pl.String))
+    return Table(name=root.name, frame=frame, roles=roles, root=root, notes=scan.notes)
+
+
+def _read_file(path: Path, asked: Roles, need_targets: bool) -> Table:
+    if path.suffix.lower() in IMAGE_SUFFIXES and not need_targets:
+        return table_of_images([path])
+    frame = read_file(path, text_targets=asked.targets)
+    if not asked.image:
+        asked = replace(asked, image=_image_column(path, frame.columns))
+    roles = settle_roles(str(path), frame.columns, asked, Roles())
+    return Table(name=path.stem, frame=_tidied(frame, roles), roles=roles, root=path.parent)
+
+
+def _image_column(path: Path, columns: list[str]) -> str:
+    for name in IMAGE_COLUMNS:
+        if name in columns:
+            return name
+    raise DataError(f"{path}: name the column of image paths with --image. The columns are {', '.join(columns)}")
+
+
+def _read_dataset(name: str, asked: Roles) -> Table:
+    record: DatasetRecord
+    try:
+        record = DATASETS.get(name)
+    except UnknownNameError as error:
+        path = Path(name)
+        hint = suggest(path.name, _siblings(path)) or "."
+        raise DataError(f"there is no file or folder {name}{hint} As the name of a data set: {error}") from None
+    given = record.load()
+    frame = pl.DataFrame({key: pl.Series(key, list(values), strict=False) for key, values in given.columns.items()})
+    roles = settle_roles(f"data set {record.name}", frame.columns, asked, given.roles)
+    _check_offered(record.name, roles, given)
+    return Table(
+        name=record.name,
+        frame=_tidied(frame, roles),
+        roles=roles,
+        root=given.root.absolute(),
+        licence=record.licence,
+        notes=record.notes,
+    )
+
+
+def _siblings(path: Path) -> list[str]:
+    folder = path.expanduser().absolute().parent
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def _check_offered(name: str, roles: Roles, given: DatasetTable) -> None:
+    offered = {**dict.fromkeys(given.roles.targets, ""), **given.offers}
+    for target in roles.targets:
+        if target not in offered:
+            listed = ", ".join(f"{key} ({about})" if about else key for key, about in offered.items())
+            raise DataError(f"data set {name}: {target!r} is no target; it offers {listed}{suggest(target, offered)}")
+
+
+def _tidied(frame: pl.DataFrame, roles: Roles) -> pl.DataFrame:
+    """Image paths as text; empty text and NaN turned into null."""
+    frame = frame.with_columns(pl.col(roles.image).cast(pl.String))
+    text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    return frame.with_columns(
+        *(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in text),
+        *(pl.col(name).fill_nan(None) for name in floats),
+    )
+
+
+def settle_roles(where: str, columns: Sequence[str], asked: Roles, own: Roles) -> Roles:
+    """The roles that the user asked for, and those the data bring themselves where he named none.
+
+    Raises:
+        DataError: a column that is not there, or one column in two roles.
+    """
+    named = (asked.image, *asked.targets, *asked.covariates, asked.group, asked.weight, asked.split)
+    taken = [name for name in named if name]
+    missing = next((name for name in taken if name not in columns), None)
+    if missing is not None:
+        hint = suggest(missing, columns) or "."
+        raise DataError(f"{where} has no column {missing!r}{hint} It has {', '.join(columns)}")
+    twice = next((name for name in taken if taken.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: column {twice!r} is given two roles; name it once")
+
+    def free(name: str | None) -> str | None:
+        return None if name in taken else name
+
+    return Roles(
+        image=asked.image or own.image,
+        targets=asked.targets or tuple(name for name in own.targets if name not in taken),
+        covariates=asked.covariates or tuple(name for name in own.covariates if name not in taken),
+        group=asked.group or free(own.group),
+        weight=asked.weight or free(own.weight),
+        split=asked.split or free(own.split),
+    )

@@ -1,0 +1,183 @@
+"""Freezing that freezes: parameters and buffers stand still, dropout is off, and `.train()` does not undo it.
+
+A frozen module is made an instance of a subclass whose `train` always goes to eval mode, so that no ancestor's
+`.train()`, no wrapper and no copy turns BatchNorm or dropout on again; `isinstance` and `state_dict` are as before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import IntegrityError, ZooError
+from zoo.model.network import FineTuneModel
+from zoo.model.view import describe
+from zoo.specs import BackboneView, FreezePolicy, parse_policy
+
+
+class StaysInEval(nn.Module):
+    """Mixed into the class of a frozen module: its mode is eval whatever `train` is told."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Go to eval mode, for this module and everything below it; `mode` changes nothing."""
+        del mode
+        return super().train(False)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The class is made at run time, so pickle and deepcopy rebuild it from the one it came from.
+        return _rebuild, (type(self).__mro__[2],), self.__getstate__()
+
+
+@cache
+def _frozen_class(cls: type[nn.Module]) -> type[nn.Module]:
+    body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (StaysInEval, cls), body)
+
+
+def _rebuild(cls: type[nn.Module]) -> nn.Module:
+    frozen = _frozen_class(cls)
+    return frozen.__new__(frozen)
+
+
+def _keep_in_eval(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ZooError(f"a scripted module ({module.original_name}) cannot be kept frozen; freeze it before scripting")
+    module.__class__ = _frozen_class(type(module))
+    module.eval()
+
+
+def _release(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, StaysInEval):
+            part.__class__ = type(part).__mro__[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """What a policy froze in one model; `verify` says whether it stood still.
+
+    Attributes:
+        policy: as written.
+        stages: names of the trainable stages.
+        trainable, frozen: parameter names in the model.
+        digests: hash of every frozen parameter and of every buffer below a frozen module, at the time of freezing.
+    """
+
+    model: nn.Module
+    policy: str
+    stages: tuple[str, ...]
+    trainable: tuple[str, ...]
+    frozen: tuple[str, ...]
+    digests: dict[str, str]
+
+    def verify(self) -> int:
+        """Compare every frozen tensor with what it was; returns how many were compared.
+
+        Raises:
+            IntegrityError: a parameter or buffer of the frozen part changed; the message names up to five.
+        """
+        tensors = _tensors(self.model)
+        moved = [name for name, digest in self.digests.items() if digest_tensor(tensors[name]) != digest]
+        if moved:
+            raise IntegrityError(
+                f"{len(moved)} frozen tensors changed under policy {self.policy}: {', '.join(moved[:5])}; "
+                "something wrote to them after freezing"
+            )
+        return len(self.digests)
+
+
+def digest_tensor(tensor: Tensor) -> str:
+    """Hash of a tensor's values, dtype and shape; the same on every device."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    label = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16, key=label[:64]).hexdigest()
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def freeze(model: nn.Module, policy: str | FreezePolicy = "head") -> Frozen:
+    """Freeze `model` in place so that exactly what `policy` names trains; the head always trains.
+
+    Takes a model of `zoo.load`, or a network of torchvision, timm or another installed source that you built yourself.
+    Frozen parameters get `requires_grad=False` and no gradient; frozen modules stay in eval mode through every
+    `.train()`. A second call replaces the first.
+
+    Args:
+        model: the network; changed in place.
+        policy: `none`, `head` or `last(K)`.
+
+    Returns:
+        A record of what was frozen, whose `verify()` checks after training that it stood still.
+
+    Raises:
+        OptionError: the policy does not parse, or asks for more stages than there are.
+        ZooError: no installed source knows this network.
+    """
+    parsed = parse_policy(policy) if isinstance(policy, str) else policy
+    prefix, view = ("backbone.", model.view) if isinstance(model, FineTuneModel) else ("", describe(model))
+    return freeze_parts(model, view, parsed, prefix)
+
+
+def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, prefix: str = "") -> Frozen:
+    """Freeze by a view whose parameter names, with `prefix` before them, are those of `model`."""
+    stages = policy.trainable_stages(view)
+    training = {prefix + name for stage in stages for name in stage.parameters}
+    backbone = {prefix + name for stage in view.stages for name in stage.parameters}
+    standing = backbone - training
+    _release(model)
+    trainable, frozen = [], []
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in standing)
+        if name in standing:
+            parameter.grad = None
+        (frozen if name in standing else trainable).append(name)
+    buffers: set[str] = set()
+    if standing:
+        for path in _eval_roots(model, set(trainable)):
+            part = model.get_submodule(path)
+            _keep_in_eval(part)
+            buffers.update(f"{path}.{name}" for name, _ in part.named_buffers())
+    tensors = _tensors(model)
+    return Frozen(
+        model=model,
+        policy=policy.text,
+        stages=tuple(stage.name for stage in stages),
+        trainable=tuple(trainable),
+        frozen=tuple(frozen),
+        digests={name: digest_tensor(tensors[name]) for name in [*frozen, *sorted(buffers)]},
+    )
+
+
+def _eval_roots(model: nn.Module, trainable: set[str]) -> list[str]:
+    """Paths of the outermost modules that hold nothing trainable and lie before the first thing that trains.
+
+    A module without parameters, such as a dropout between two blocks, belongs to what is registered around it: before
+    the first trainable parameter it is frozen, after it it trains.
+    """
+    roots: list[str] = []
+    reached = False  # whether the walk has passed a module that owns a trainable parameter
+
+    def walk(module: nn.Module, path: str) -> None:
+        nonlocal reached
+        names = [name for name, _ in module.named_parameters()]
+        if not any(_join(path, name) in trainable for name in names):
+            if path and (names or not reached):
+                roots.append(path)
+            return
+        reached = reached or any(_join(path, name) in trainable for name, _ in module.named_parameters(recurse=False))
+        for name, child in module.named_children():
+            walk(child, _join(path, name))
+
+    walk(model, "")
+    return roots
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

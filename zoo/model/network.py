@@ -1,0 +1,104 @@
+"""The network that is fine-tuned: a backbone without its classifier, and one head for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.registry.lookup import HEADS
+from zoo.specs import BackboneView, Call, Task, bind
+
+
+class Standardise(nn.Module):
+    """Features to zero mean and unit variance, by statistics of the training rows that are data, not parameters."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def fit(self, features: Tensor) -> None:
+        """Learn from training features (N, width); a constant feature keeps a deviation of one."""
+        std, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6 * std.max().clamp_min(1e-12), std, torch.ones_like(std)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, width) to (B, width)."""
+        return (features - self.mean) / self.std
+
+
+class TaskHeads(nn.Module):
+    """One head for each task on the same features, joined to the covariates where there are some."""
+
+    def __init__(self, tasks: Sequence[Task], width: int, *, covariates: int = 0, head: Call | None = None) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        self.width = width
+        self.covariates = covariates
+        self.call = head or Call(name="linear")
+        record = HEADS.of_call(self.call)
+        parameters = bind(self.call, record.parameters)
+        self.standardise = Standardise(width)
+        # Integer keys: a task is named by a column, and a column's name may hold a dot.
+        self.heads = nn.ModuleList(record.build(width + covariates, task.outputs, parameters) for task in self.tasks)
+
+    def forward(self, features: Tensor, covariates: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits (B, outputs) by task from features (B, width) and covariates (B, C)."""
+        joined = self.standardise(features.to(self.standardise.mean.dtype))
+        if self.covariates:
+            if covariates is None:
+                raise ValueError(f"this model was trained with {self.covariates} covariate columns; give them")
+            joined = torch.cat([joined, covariates.to(joined.dtype)], dim=1)
+        return {task.name: head(joined) for task, head in zip(self.tasks, self.heads, strict=True)}
+
+    @torch.no_grad()
+    def fold(self) -> bool:
+        """Put the standardisation into linear heads, so that raw features go in; False where a head is not linear."""
+        if not all(isinstance(head, nn.Linear) for head in self.heads):
+            return False
+        mean, std = self.standardise.mean.double(), self.standardise.std.double()
+        for head in self.heads:
+            assert isinstance(head, nn.Linear)  # noqa: S101 - checked above; for the type checker
+            weight = head.weight.double()
+            weight[:, : self.width] /= std
+            head.bias.copy_(head.bias.double() - weight[:, : self.width] @ mean)
+            head.weight.copy_(weight)
+        self.standardise.mean.zero_()
+        self.standardise.std.fill_(1.0)
+        return True
+
+
+class FineTuneModel(nn.Module):
+    """A backbone and its heads. Calling it with images (B, C, H, W) gives logits.
+
+    Attributes:
+        view: the backbone's parts; parameter names in it lack the prefix `backbone.`.
+        kind: the kind of feature that the heads take.
+    """
+
+    def __init__(self, view: BackboneView, heads: TaskHeads, kind: str) -> None:
+        super().__init__()
+        self.view = view
+        self.kind = kind
+        self.backbone = view.module
+        self.heads = heads
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, width) of normalised images (B, C, H, W)."""
+        return self.view.extract(self.backbone, images, self.kind)
+
+    def logits(self, images: Tensor, covariates: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits (B, outputs) of each task by its name."""
+        logits: dict[str, Tensor] = self.heads(self.features(images), covariates)
+        return logits
+
+    def forward(self, images: Tensor, covariates: Tensor | None = None) -> Tensor | Mapping[str, Tensor]:
+        """Logits (B, outputs) where there is one task, else a mapping from each task's name."""
+        logits = self.logits(images, covariates)
+        return next(iter(logits.values())) if len(logits) == 1 else logits

@@ -1,0 +1,170 @@
+"""The report of a run: one page that stands alone, without a network and without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from zoo.report.pictures import data_uri, training_curves
+from zoo.report.scores import SPLITS, task_section, words
+
+BAD_FILES_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mistake:
+    """A held-out image that the model got wrong.
+
+    Attributes:
+        image: its path, as the table has it.
+        true, predicted: names of classes.
+        probability: what the model gave the predicted class.
+        thumbnail: a small JPEG or PNG file.
+        task: where there are several.
+    """
+
+    image: str
+    true: str
+    predicted: str
+    probability: float
+    thumbnail: bytes
+    task: str = ""
+
+
+def render_report(
+    run: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    history: Sequence[Mapping[str, Any]],
+    mistakes: Sequence[Mistake],
+) -> str:
+    """The page of a run as HTML.
+
+    Args:
+        run: the content of `run.json`; every key beyond `backbone`, `data`, `freeze` and `training` may be absent.
+        metrics: by task and split (`val` and perhaps `test`), as `ClassificationMetrics.to_json` gives them. Without
+            a test split the page says that its figures are of the rows that chose the epoch.
+        history: a row per epoch; see `zoo.report.pictures.training_curves`.
+        mistakes: the most confident first.
+    """
+    training = run["training"]
+    return _template().render(
+        run=run,
+        backbone=run["backbone"],
+        data=run["data"],
+        freeze=run["freeze"],
+        training=training,
+        facts=_facts(run),
+        tasks=[task_section(name, by_split) for name, by_split in metrics.items()],
+        counts=_counts(run["data"]),
+        panels=training_curves(history, training.get("best_epoch")),
+        best_epoch=training.get("best_epoch"),
+        mistakes=[(mistake, data_uri(mistake.thumbnail)) for mistake in mistakes],
+        bad_files_shown=BAD_FILES_SHOWN,
+        splits=SPLITS,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("zoo.report", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "plain": plain, "words": words}
+    return environment.get_template("page.html.j2")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `8.4 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plain(value: Any) -> str:
+    """A JSON value as text: thousands apart, four digits of a fraction, lists joined, `none` for null."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(plain(item) for item in value) or "none"
+    return str(value)
+
+
+def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The short table under the headline: what was trained, and how."""
+    training, freeze, backbone = run["training"], run["freeze"], run["backbone"]
+    seconds = run.get("seconds", {})
+    parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
+    best = training.get("best_epoch")
+    found = [
+        ("freeze policy", freeze.get("policy")),
+        ("trains", _share(freeze.get("trainable_parameters"), freeze.get("frozen_parameters"))),
+        ("trainable stages", plain(freeze["trainable_stages"]) if "trainable_stages" in freeze else None),
+        ("frozen part checked", freeze.get("verified")),
+        ("feature", " × ".join(plain(value) for value in backbone.get("feature", {}).values())),
+        ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ())) and _input(backbone)),
+        ("epochs", _epochs(training, best)),
+        ("optimiser", _optimiser(training)),
+        ("speed", f"{training['images_per_second']:,.0f} images/s" if training.get("images_per_second") else None),
+        ("time", duration(seconds["total"]) + (f" ({parts})" if parts else "") if "total" in seconds else None),
+    ]
+    return [(name, str(value)) for name, value in found if value]
+
+
+def _input(backbone: Mapping[str, Any]) -> str:
+    return " × ".join(str(side) for side in backbone["input"]["size"]) + " pixels"
+
+
+def _share(trainable: int | None, frozen: int | None) -> str | None:
+    if trainable is None or frozen is None:
+        return None
+    return f"{trainable:,} of {trainable + frozen:,} parameters; {frozen:,} frozen"
+
+
+def _epochs(training: Mapping[str, Any], best: int | None) -> str | None:
+    if "epochs" not in training:
+        return None
+    chosen = f", the best is {best}" if best is not None else ""
+    if training.get("best_value") is not None and "metric" in training:
+        chosen += f" ({words(training['metric'])} {training['best_value']:.3f} on validation rows)"
+    return f"{training['epochs']}{chosen}"
+
+
+def _optimiser(training: Mapping[str, Any]) -> str | None:
+    names = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch"}
+    given = [f"{label} {plain(training[key])}" for key, label in names.items() if training.get(key) is not None]
+    return ", ".join([*filter(None, [training.get("optimiser")]), *given]) or None
+
+
+def _counts(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Per task: the splits, and per class its rows in each split with the length of its bar in percent."""
+    tables = []
+    for task, by_class in data.get("counts", {}).items():
+        splits = [split for split in SPLITS if any(split in counts for counts in by_class.values())]
+        totals = {name: sum(counts.values()) for name, counts in by_class.items()}
+        longest = max(totals.values(), default=0) or 1
+        rows = [
+            (name, [by_class[name].get(split, 0) for split in splits], totals[name], 100 * totals[name] / longest)
+            for name in by_class
+        ]
+        tables.append({"task": task, "splits": splits, "rows": rows})
+    return tables

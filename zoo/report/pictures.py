@@ -1,0 +1,103 @@
+"""Pictures inside the page: curves as SVG, thumbnails as data URIs. Nothing is fetched when the page is read."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+COLOURS = ("#3b76c4", "#d9782d", "#4a9a5f", "#8e5bb5", "#b8475a", "#5c9ea8")
+GREY = "#8a929c"
+LOSSES = {"train_loss": "training rows", "val_loss": "validation rows"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """One picture of curves over epochs; `legend` holds (label, colour) of each, for the page to write."""
+
+    title: str
+    svg: Markup
+    legend: tuple[tuple[str, str], ...]
+
+
+def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> list[Panel]:
+    """Losses and the validation metrics over epochs; a panel without any value is left out.
+
+    Args:
+        history: a row per epoch: `epoch`, `train_loss`, `val_loss` and `<task>/<metric>`; a value may be None.
+        best_epoch: marked by a dashed line.
+    """
+    metrics = dict.fromkeys(key for row in history for key in row if "/" in key)
+    wanted = (("Loss", LOSSES), ("Metrics of the validation rows", {key: key.replace("/", " · ") for key in metrics}))
+    panels = []
+    for title, labels in wanted:
+        series = {label: _series(history, key) for key, label in labels.items()}
+        series = {label: points for label, points in series.items() if points}
+        if series:
+            legend = tuple((label, COLOURS[index % len(COLOURS)]) for index, label in enumerate(series))
+            svg = _draw(list(series.values()), [colour for _, colour in legend], best_epoch)
+            panels.append(Panel(title=title, svg=svg, legend=legend))
+    return panels
+
+
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+    return [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+
+
+def _draw(series: Sequence[Sequence[tuple[int, float]]], colours: Sequence[str], best_epoch: int | None) -> Markup:
+    # No pyplot, which would keep the figure. No label of the user's either: the page writes them, in any script.
+    figure = Figure(figsize=(4.8, 2.7), layout="constrained")
+    axes = figure.add_subplot()
+    for points, colour in zip(series, colours, strict=True):
+        style = "o-" if len(points) < 3 else "-"
+        axes.plot([epoch for epoch, _ in points], [value for _, value in points], style, color=colour, lw=1.8)
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=GREY, lw=1, ls="--", zorder=0)
+    _dress(axes)
+    return _svg(figure)
+
+
+def _dress(axes: Axes) -> None:
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.tick_params(labelsize=9, color=GREY)
+    axes.grid(visible=True, color=GREY, alpha=0.2, lw=0.6)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GREY)
+
+
+def _svg(figure: Figure) -> Markup:
+    held = io.StringIO()
+    nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # Text stays text: small, sharp, in the page's font and colour. The salt makes the same run give the same page.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo"}):
+        figure.savefig(held, format="svg", transparent=True, metadata=nothing)
+    text = held.getvalue()
+    text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], count=1, flags=re.DOTALL)
+    # A width and height in points would keep the picture from shrinking with a narrow page.
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 class="curves"', text, count=1)
+    return Markup(text)  # noqa: S704 - drawn above from numbers alone
+
+
+def data_uri(picture: bytes) -> str:
+    """A JPEG or PNG file as a `data:` URI.
+
+    Raises:
+        ValueError: the bytes are of neither kind.
+    """
+    kinds = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
+    for start, kind in kinds.items():
+        if picture.startswith(start):
+            return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+    raise ValueError("a thumbnail must be the bytes of a JPEG or PNG file")

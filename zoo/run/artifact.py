@@ -1,0 +1,203 @@
+"""The run folder: `model.safetensors`, `run.json`, `metrics.json`, `history.csv`, `predictions.csv`, `splits.csv`, `report.html`.
+
+`run.json` is written last: a folder that has it is whole. Everything that inference needs stands in the metadata of
+`model.safetensors`, so that this one file is the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from zoo.errors import RunError, ZooError
+from zoo.features.prefix import Recipe
+from zoo.model.load import assemble, strip
+from zoo.model.network import FineTuneModel
+from zoo.model.view import build_view
+from zoo.run.files import read_json, write_whole
+from zoo.specs import InputSpec, Task, parse_options
+
+FORMAT = 1
+"""Version of the artifact; a newer one is refused, an older one is read."""
+
+FILES = ("model.safetensors", "metrics.json", "history.csv", "predictions.csv", "splits.csv", "report.html", "run.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A fine-tuned model with everything that prediction needs.
+
+    Attributes:
+        model: backbone and heads, in float32 on the CPU.
+        tag: tag of the weights that fine-tuning started from.
+        recipe: how the backbone computed features when the run was evaluated.
+        logit_bias: by task, added to the logits.
+        covariates: JSON of the covariate encoder, or None.
+        imputers: (name, JSON values, arrays) of each fitted imputer.
+        versions: of the libraries that made it.
+    """
+
+    model: FineTuneModel
+    tag: str
+    recipe: Recipe = field(default_factory=Recipe)
+    logit_bias: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    covariates: Mapping[str, Any] | None = None
+    imputers: tuple[tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]], ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks in the order of the heads."""
+        return self.model.heads.tasks
+
+
+def claim(folder: Path, *, overwrite: bool) -> None:
+    """Make the run folder, or refuse to touch one that holds a run.
+
+    Raises:
+        RunError: something is there and `overwrite` was not asked for, or the folder cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run is a folder")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        what = "holds a run" if (folder / "run.json").exists() else "is not empty"
+        raise RunError(f"{folder} {what}; choose another --out, or say --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from None
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier run, `run.json` first, so that what is left never reads as whole."""
+    for name in reversed(FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def serialise(artifact: Artifact) -> bytes:
+    """The content of `model.safetensors`."""
+    model = artifact.model
+    tensors: dict[str, Tensor] = {
+        f"backbone.{name}": tensor.detach().cpu().contiguous().clone()
+        for name, tensor in model.backbone.state_dict().items()
+    }
+    tensors |= {f"heads.{k}": v.detach().cpu().contiguous().clone() for k, v in model.heads.state_dict().items()}
+    for index, (_, _, arrays) in enumerate(artifact.imputers):
+        tensors |= {f"imputers.{index}.{name}": torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    spec = model.view.input
+    header = {
+        "format": FORMAT,
+        "backbone": model.view.name,
+        "weights": artifact.tag,
+        "licence": model.view.licence,
+        "tasks": [{"name": t.name, "kind": t.kind, "classes": t.classes} for t in artifact.tasks],
+        "preprocessing": {name: getattr(spec, name) for name in spec.__slots__},
+        "feature": model.kind,
+        "head": str(model.heads.call),
+        "covariate_columns": model.heads.covariates,
+        "recipe": asdict(artifact.recipe),
+        "logit_bias": artifact.logit_bias,
+        "covariates": artifact.covariates,
+        "imputers": [{"name": name, "values": values} for name, values, _ in artifact.imputers],
+        "versions": artifact.versions,
+    }
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in header.items()}
+    content: bytes = save(tensors, metadata={**metadata, "format": str(FORMAT)})
+    return content
+
+
+def _header(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.exists():
+        raise RunError(f"{path.parent} is no run: it has no {path.name}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} cannot be read ({error}); it is damaged or no safetensors file") from None
+
+
+def _checked_format(path: Path, header: Mapping[str, str]) -> None:
+    try:
+        version = int(header["format"])
+    except (KeyError, ValueError):
+        raise RunError(f"{path} was not written by backbone-zoo: it states no format version") from None
+    if version > FORMAT:
+        raise RunError(f"{path} has format {version}, this backbone-zoo reads up to {FORMAT}; upgrade it")
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read a finished run.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        RunError: no run, an unfinished or damaged one, one of a newer format, or one whose plugins are not installed.
+    """
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder {folder}")
+    read_json(folder / "run.json")  # its presence says that the folder is whole
+    path = folder / "model.safetensors"
+    header, tensors = _header(path)
+    _checked_format(path, header)
+    try:
+        model = _rebuild(header, tensors)
+    except ZooError as error:
+        raise RunError(f"{folder} cannot be used here: {error}") from None
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(f"{path} does not hold what its metadata promise: {error}") from None
+    return Artifact(
+        model=model,
+        tag=header["weights"],
+        recipe=Recipe(**json.loads(header["recipe"])),
+        logit_bias={name: tuple(bias) for name, bias in json.loads(header["logit_bias"]).items()},
+        covariates=json.loads(header["covariates"]),
+        imputers=_imputers(header, tensors),
+        versions=json.loads(header["versions"]),
+    )
+
+
+def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> FineTuneModel:
+    view = strip(build_view(header["backbone"], "none"))
+    stated = json.loads(header["preprocessing"])
+    lists = {key: tuple(value) for key, value in stated.items() if isinstance(value, list)}
+    view = replace(view, input=InputSpec(**{**stated, **lists}), weights=header["weights"], licence=header["licence"])
+    tasks = [
+        Task(name=task["name"], kind=task["kind"], classes=tuple(task["classes"]))
+        for task in json.loads(header["tasks"])
+    ]
+    head = parse_options(header["head"])[0]
+    columns = json.loads(header["covariate_columns"])
+    model = assemble(view, tasks, kind=header["feature"], covariates=columns, head=head)
+    owned = {name: tensor for name, tensor in tensors.items() if not name.startswith("imputers.")}
+    model.load_state_dict(owned, strict=True)
+    return model.eval()
+
+
+def _imputers(
+    header: Mapping[str, str], tensors: Mapping[str, Tensor]
+) -> tuple[tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]], ...]:
+    found = []
+    for index, stated in enumerate(json.loads(header["imputers"])):
+        start = f"imputers.{index}."
+        arrays = {name[len(start) :]: value.numpy() for name, value in tensors.items() if name.startswith(start)}
+        found.append((stated["name"], stated["values"], arrays))
+    return tuple(found)
+
+
+def write_model(folder: Path, artifact: Artifact) -> None:
+    """Write `model.safetensors`."""
+    write_whole(folder / "model.safetensors", serialise(artifact))

@@ -1,0 +1,216 @@
+"""The loop, cut in four: run, epoch, step, evaluation. One code path; autocast may do nothing.
+
+Numbers stay on the device and are read once an epoch. The best epoch by a metric on validation rows is copied.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+from zoo.metrics.classification import epoch_score, higher_is_better
+from zoo.specs import Target, Task, Timeline
+from zoo.training.inputs import Inputs
+from zoo.training.losses import total_loss
+from zoo.training.optimiser import Rates, build_optimiser, build_schedule
+from zoo.training.strategy import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Everything that the loop reads.
+
+    Attributes:
+        inputs: what crosses the boundary, by row.
+        covariates: encoded covariates float (N, C) of every row of the table, or None.
+        targets: targets of every row of the table, by task.
+        train, val: int64 positions in the table.
+    """
+
+    inputs: Inputs
+    covariates: Tensor | None
+    targets: Mapping[str, Target]
+    train: Tensor
+    val: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the loop runs.
+
+    Attributes:
+        timeline: what trains when.
+        rates: learning rates and weight decay.
+        batch_size: rows of one step.
+        metric: chooses the best epoch, on validation rows and the first task.
+        seed: every random draw is a function of it, the epoch and the purpose.
+        autocast: bf16 autocast of the forward pass.
+        device: where it trains.
+    """
+
+    timeline: Timeline
+    rates: Rates
+    batch_size: int
+    metric: str
+    seed: int
+    autocast: bool
+    device: torch.device
+
+
+@dataclass
+class Fit:
+    """What training gave.
+
+    Attributes:
+        history: one row an epoch.
+        best_epoch: counted from 0.
+        best_value: of the metric, on validation rows.
+        seconds: of training and validating.
+        rows_per_second: training rows seen by the loop per second of training, validation not counted.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_value: float = float("nan")
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+
+
+Suffix = Callable[[tuple[Tensor, ...], Tensor | None], dict[str, Tensor]]
+"""From what crosses the boundary, and covariates, to logits by task."""
+
+PURPOSES = {"order": 1, "step": 2}
+
+
+def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
+    """A generator that depends on nothing but the seed, the epoch and the purpose."""
+    mixed = (seed * 1_000_003 + epoch) * 31 + PURPOSES[purpose]
+    return torch.Generator().manual_seed(mixed % (2**63))
+
+
+class Trainer:
+    """Trains `model` through `suffix`, keeping the best epoch's weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        heads: nn.Module,
+        suffix: Suffix,
+        data: Data,
+        tasks: tuple[Task, ...],
+        answers: Mapping[str, Answer],
+        settings: Settings,
+    ) -> None:
+        self.model, self.suffix, self.data = model, suffix, data
+        self.tasks, self.answers, self.settings = tasks, answers, settings
+        self.optimiser = build_optimiser(model, heads, settings.rates)
+        order = self._order(0)
+        self.steps_per_epoch = -(-len(order) // settings.batch_size)
+        self.schedule = build_schedule(
+            self.optimiser, settings.timeline.epochs * self.steps_per_epoch, settings.rates.warmup
+        )
+
+    def fit(self, progress: Callable[[int, int, float], None] | None = None) -> Fit:
+        """Run every epoch, validate after each, and leave the best epoch's weights in the model.
+
+        Args:
+            progress: called about ten times a second with steps done, steps in all and rows a second.
+        """
+        fit, started = Fit(), time.perf_counter()
+        best: dict[str, Tensor] | None = None
+        better = higher_is_better(self.settings.metric)
+        training = 0.0
+        rows = 0
+        for epoch in range(self.settings.timeline.epochs):
+            began = time.perf_counter()
+            loss, seen = self._epoch(epoch, progress)
+            training, rows = training + time.perf_counter() - began, rows + seen
+            row = {"epoch": float(epoch), "train_loss": loss, **self.validate()}
+            row["learning_rate"] = self.schedule.get_last_lr()[0]
+            row["seconds"] = time.perf_counter() - began
+            fit.history.append(row)
+            value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
+            if best is None or (value > fit.best_value if better else value < fit.best_value):
+                fit.best_epoch, fit.best_value, best = epoch, value, self._copy()
+        if best is not None:
+            self.model.load_state_dict(best, strict=False)
+        fit.seconds = time.perf_counter() - started
+        fit.rows_per_second = rows / training if training else 0.0
+        return fit
+
+    def _copy(self) -> dict[str, Tensor]:
+        """A copy of what may move: trainable parameters and every buffer."""
+        moving = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        moving |= {name for name, _ in self.model.named_buffers()}
+        return {name: tensor.clone() for name, tensor in self.model.state_dict().items() if name in moving}
+
+    def _order(self, epoch: int) -> Tensor:
+        """Rows of one epoch, shuffled, or as the strategy's sampler draws them."""
+        generator = generator_for(self.settings.seed, epoch, "order")
+        train = self.data.train
+        sampler = self.answers[self.tasks[0].name].sampler
+        if sampler is None:
+            return train[torch.randperm(len(train), generator=generator)]
+        target = self.data.targets[self.tasks[0].name].take(train)
+        return train[sampler(torch.where(target.mask, target.value, -1), epoch, generator)]
+
+    def _epoch(self, epoch: int, progress: Callable[[int, int, float], None] | None) -> tuple[float, int]:
+        self.model.train()
+        order = self._order(epoch)
+        total = torch.zeros((), device=self.settings.device)
+        shown = began = time.perf_counter()
+        all_steps = self.steps_per_epoch * self.settings.timeline.epochs
+        with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
+            torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
+            for step, rows in enumerate(order.split(self.settings.batch_size)):
+                total += self._step(rows) * len(rows)
+                now = time.perf_counter()
+                if progress and now - shown > 0.1:
+                    done = min(step + 1, self.steps_per_epoch)
+                    speed = (step + 1) * self.settings.batch_size / (now - began)
+                    progress(epoch * self.steps_per_epoch + done, all_steps, speed)
+                    shown = now
+        loss = float(total) / len(order)
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise ZooError(f"the loss of epoch {epoch} is {loss}; lower the learning rate (--lr, --backbone-lr)")
+        return loss, len(order)
+
+    def _step(self, rows: Tensor) -> Tensor:
+        loss = self._loss(rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.schedule.step()
+        return loss.detach()
+
+    def _forward(self, rows: Tensor) -> dict[str, Tensor]:
+        settings = self.settings
+        covariates = None if self.data.covariates is None else self.data.covariates[rows].to(settings.device)
+        inputs = self.data.inputs.take(rows)
+        with torch.autocast(settings.device.type, dtype=torch.bfloat16, enabled=settings.autocast):
+            return self.suffix(inputs, covariates)
+
+    def _loss(self, rows: Tensor) -> Tensor:
+        targets = {name: target.take(rows).to(self.settings.device) for name, target in self.data.targets.items()}
+        return total_loss(self._forward(rows), targets, self.tasks, self.answers)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Loss and metric on validation rows, logits corrected as they will be at inference."""
+        self.model.eval()
+        rows, size = self.data.val, max(self.settings.batch_size, 64)
+        parts = [self._forward(part) for part in rows.split(size)]
+        logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
+        targets = {name: target.take(rows) for name, target in self.data.targets.items()}
+        found = {"val_loss": float(total_loss(logits, targets, self.tasks, self.answers))}
+        for task in self.tasks:
+            mask, bias = targets[task.name].mask, self.answers[task.name].logit_bias
+            corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
+            score = epoch_score(corrected[mask], targets[task.name].value[mask], self.settings.metric)
+            found[f"{task.name}/{self.settings.metric}"] = score
+        return found

@@ -1,0 +1,59 @@
+"""AdamW with real learning rates in its groups, and the schedule: linear warm-up, then cosine to zero."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """Learning rates and regularisation.
+
+    Attributes:
+        head: learning rate of the heads.
+        backbone: learning rate of the backbone's trainable parameters.
+        weight_decay: decoupled (Loshchilov and Hutter 2019); none on biases, norms and other vectors.
+        warmup: share of all steps in which the rates rise from zero.
+    """
+
+    head: float
+    backbone: float
+    weight_decay: float
+    warmup: float
+
+
+def build_optimiser(model: nn.Module, heads: nn.Module, rates: Rates) -> torch.optim.AdamW:
+    """AdamW over every parameter of `model`, frozen ones too: they have no gradient, so they stand still.
+
+    Four groups: heads and backbone, each with and without weight decay.
+    """
+    own = {id(parameter) for parameter in heads.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        groups.setdefault((id(parameter) in own, parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": rates.head if head else rates.backbone,
+                "weight_decay": rates.weight_decay if decay else 0.0,
+            }
+            for (head, decay), parameters in sorted(groups.items(), reverse=True)
+        ]
+    )
+
+
+def build_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float) -> torch.optim.lr_scheduler.LambdaLR:
+    """A factor on each group's rate for `steps` steps: linear from 0 over the warm-up, then half a cosine to 0."""
+    rising = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
