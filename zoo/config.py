@@ -65,7 +65,7 @@ class TrainConfig:
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
     metric: str = "balanced_accuracy"
-    """Chooses the best epoch on validation rows; `zoo train --help` names none, an unknown one lists them."""
+    """Chooses the best epoch on validation rows: balanced_accuracy, accuracy, macro_f1, roc_auc, log_loss, …"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the frozen part; auto takes bf16 where it is faster here and its features serve as well."""
     cache: bool = True
@@ -130,7 +130,7 @@ class PredictConfig:
     run: Positional[Path]
     """The run folder."""
     images: Positional[tuple[str, ...]]
-    """Image files, folders of images, or one CSV or Parquet file or name of a data set (covariates are read from it)."""
+    """Image files or folders of images; or one CSV or Parquet file, or data set, with the covariates beside them."""
     out: Path | None = None
     """Write the predictions to this CSV file; by default they are printed."""
     image: str | None = None

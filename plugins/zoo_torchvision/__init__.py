@@ -35,7 +35,7 @@ def _describe(module: nn.Module) -> BackboneView | None:
 
 @hookimpl
 def zoo_backbones() -> Iterable[BackboneSource]:
-    """torchvision's image classifiers."""
+    """Image classifiers of torchvision."""
     yield BackboneSource(
         name="torchvision",
         entries=_entries,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
@@ -58,7 +57,7 @@ def extract(module: nn.Module, images: Tensor, kind: str) -> Tensor:
         module(images)
     finally:
         handle.remove()
-    return caught[0].mean((2, 3)) if family.conv else caught[0]
+    return module.get_submodule("classifier.3")(caught[0]).flatten(1) if family.conv else caught[0]
 
 
 def reset_classifier(module: nn.Module, outputs: int, width: int) -> None:
@@ -88,15 +87,14 @@ def remove_auxiliary(module: nn.Module) -> None:
     for name, _ in family.auxiliary:
         setattr(module, name, None)
     if family.auxiliary:
-        module.aux_logits = False
+        module.aux_logits = False  # type: ignore[assignment]
 
 
 def _layer(module: nn.Module, old: nn.Module, family: Family, width: int, outputs: int) -> nn.Module:
     if not outputs:
         return nn.Identity()
     like = next(module.parameters())
-    place: dict[str, torch.device | torch.dtype] = {"device": like.device, "dtype": like.dtype}
     if isinstance(old, nn.Conv2d) or family.conv:
-        return nn.Conv2d(width, outputs, 1, **place)  # type: ignore[arg-type]
+        return nn.Conv2d(width, outputs, 1, device=like.device, dtype=like.dtype)
     bias = old.bias is not None if isinstance(old, nn.Linear) else family.bias
-    return nn.Linear(width, outputs, bias=bias, **place)  # type: ignore[arg-type]
+    return nn.Linear(width, outputs, bias=bias, device=like.device, dtype=like.dtype)

@@ -81,18 +81,21 @@ def build(model: str, tag: str | None) -> BackboneView:
     if tag is not None and weights is None:
         listed = ", ".join(each.name for each in offered)
         raise WeightsError(f"torchvision/{model} has no weights {tag!r}; there are {listed}, and none for random ones")
-    module = _load(model, weights) if weights is not None else _random(model)
+    module = _random(model) if weights is None else _load(model, weights)
     family = _family(module)
     notes: tuple[str, ...] = ()
     if family.auxiliary:
         remove_auxiliary(module)
         notes = ("auxiliary classifiers were removed: torchvision's are not meant for other classes",)
+    if weights is None:
+        # Its input is that of the weights that fit: a random ViT may be smaller than the default weights' one.
+        return replace(_described(module, family), name=f"torchvision/{model}", weights="none", notes=notes)
     return _view(
         module,
         name=f"torchvision/{model}",
-        input=_input(weights or offered[0], fixed=family.fixed),
-        weights=tag or "none",
-        licence=weights.meta.get("license", "") if weights is not None else "",
+        input=_input(weights, fixed=family.fixed),
+        weights=weights.name,
+        licence=weights.meta.get("license", ""),
         notes=notes,
     )
 
@@ -159,8 +162,10 @@ def describe(module: nn.Module) -> BackboneView | None:
     The name and the input are those of the weights that fit its number of parameters, where exactly one network fits.
     """
     family = family_of(module)
-    if family is None:
-        return None
+    return None if family is None else _described(module, family)
+
+
+def _described(module: nn.Module, family: Family) -> BackboneView:
     side = getattr(module, "image_size", family.size)
     view = _view(
         module,

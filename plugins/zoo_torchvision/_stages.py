@@ -23,7 +23,7 @@ class Family:
     Attributes:
         groups: stem, stages and neck of a built network, as `zoo.specs.partition` takes them.
         classifier: path of the classifier.
-        lone: whether the classifier's parent holds nothing else that was pretrained, so that users may replace it whole.
+        lone: whether the classifier's parent holds nothing else that was pretrained; users may replace it whole.
         conv: whether the classifier is a 1x1 convolution before the pooling.
         bias: whether the classifier has a bias.
         width: of the pooled features where the last pretrained parameter does not tell, else None.

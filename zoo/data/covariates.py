@@ -85,8 +85,7 @@ def columns(table: Table, schema: CovariateSchema) -> tuple[CovariateColumns, tu
     numeric_names, categorical_names = schema.of_kind("numeric"), schema.of_kind("categorical")
     numeric = [_numeric(table, name, said) for name in numeric_names]
     categorical = [
-        _categorical(table, name, known, said)
-        for name, known in zip(categorical_names, schema.categories, strict=True)
+        _categorical(table, name, known, said) for name, known in zip(categorical_names, schema.categories, strict=True)
     ]
     made = CovariateColumns(
         numeric_names=numeric_names,
@@ -123,7 +122,9 @@ def _categorical(table: Table, name: str, known: tuple[str, ...], said: list[str
     if unseen:
         count = sum(text is not None and text not in index for text in texts)
         listed = ", ".join(map(repr, unseen[:5])) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
-        said.append(f"covariate {name!r}: {count} cells hold categories not seen in training ({listed}); taken as holes")
+        said.append(
+            f"covariate {name!r}: {count} cells hold categories not seen in training ({listed}); taken as holes"
+        )
     return codes
 
 

@@ -54,7 +54,7 @@ class _Quiet:
             if self.inside == 0:
                 self.caught = warnings.catch_warnings()
                 self.caught.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.filterwarnings("ignore", module=r"PIL\.|zoo\.data\.decode")
             self.inside += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -94,7 +94,7 @@ def decode(data: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     with quiet:
         try:
             with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(_fit(_upright(image, spec), spec))
+                return np.array(_fit(_upright(image, spec), spec).convert("RGB"))
         except UndecodableError:
             raise
         except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
@@ -112,29 +112,32 @@ def _reason(error: Exception) -> str:
 
 
 def _upright(image: Image.Image, spec: InputSpec) -> Image.Image:
-    """Load the image fully, as RGB, turned as its EXIF orientation says."""
+    """Load the image fully, as grey or RGB, turned as its EXIF orientation says."""
+    target = max(spec.size) if spec.crop == "squash" else spec.resize
+    image.draft(None, (_DRAFT_MARGIN * target, _DRAFT_MARGIN * target))
+    # Before the metadata: asking a PNG for them loads it, and what breaks there would pass for damaged metadata; and
+    # a TIFF turns itself when it loads.
+    image.load()
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata beside good pixels
         turn = None
-    target = max(spec.size) if spec.crop == "squash" else spec.resize
-    image.draft(None, (_DRAFT_MARGIN * target, _DRAFT_MARGIN * target))
-    image.load()
-    upright = _rgb(image)
-    return upright if turn is None else upright.transpose(turn)
+    plain = _plain(image)
+    return plain if turn is None else plain.transpose(turn)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image) -> Image.Image:
+    """The image as grey (a third of the work of resizing, and the same pixels) or RGB."""
     if image.mode == "F":
         raise UndecodableError("floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
     if not image.mode.startswith("I"):
-        return image.convert("RGB")
+        return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise UndecodableError("pixels beyond 16 bits; save it with 8 or 16 bits")
     if values.max() > 255:
         values = (values + 128) // 257
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:

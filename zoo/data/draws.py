@@ -90,7 +90,8 @@ def _draw_stratified(rows: Rows, codes: Rows, share: float, later: int, seed: in
     size = min(max(int(np.ceil(share * len(rows))), classes), len(rows) - classes * later)
     splitter = StratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
     stay, held = next(iter(splitter.split(rows, codes)))
-    return tuple(rows[side] for side in _evened_out(codes, stay, held, later))
+    stay, held = _evened_out(codes, stay, held, later)
+    return rows[stay], rows[held]
 
 
 def _evened_out(codes: Rows, stay: Rows, held: Rows, later: int) -> tuple[Rows, Rows]:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from zoo.errors import DataError
 
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
-)
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga",
+    ".tif", ".tiff", ".webp",
+))
+# fmt: on
 """Endings, in lower case, of the files that are taken for images."""
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -31,7 +34,9 @@ class _Skipped:
     def notes(self) -> tuple[str, ...]:
         said = []
         if self.others:
-            said.append(f"{self.others} files are no images by their ending ({', '.join(sorted(self.other))}); left out")
+            said.append(
+                f"{self.others} files are no images by their ending ({', '.join(sorted(self.other))}); left out"
+            )
         if self.hidden:
             said.append(f"{self.hidden} hidden files or folders were left out")
         if self.loose:
@@ -128,7 +133,7 @@ def _folders(folder: Path, skipped: _Skipped) -> list[Path]:
 
 
 def _are_splits(root: Path, folders: list[Path]) -> bool:
-    """Whether these are folders of splits and not of classes; a class may be called `test` where there is no `train`."""
+    """Whether these are folders of splits and not of classes; without a `train`, a class may be called `test`."""
     names = [folder.name for folder in folders]
     others = [name for name in names if name.lower() not in SPLIT_NAMES]
     if others and "train" in map(str.lower, names):
@@ -140,9 +145,7 @@ def _are_splits(root: Path, folders: list[Path]) -> bool:
     return bool(names) and not others
 
 
-def _class_rows(
-    root: Path, labels: list[Path], skipped: _Skipped, split: str = ""
-) -> Iterator[tuple[str, str, str]]:
+def _class_rows(root: Path, labels: list[Path], skipped: _Skipped, split: str = "") -> Iterator[tuple[str, str, str]]:
     """(image, class, split) of every image below the class folders `labels`."""
     for label in labels:
         images = [path.relative_to(root).as_posix() for path in _images(label, skipped)]

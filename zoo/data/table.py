@@ -68,9 +68,13 @@ def read_table(
 
     Args:
         data: the folder, the file, or the name of the data set.
-        image, targets, covariates, group, weight, split: names of columns; see `Roles`. Where none is named, a folder
-            brings `image`, `label` and perhaps `split`, a data set its own roles, and a file is searched for an image
-            column.
+        image: column of the image paths; a file is searched for one of `IMAGE_COLUMNS` where none is named. As for
+            every role, a folder brings `image`, `label` and perhaps `split`, and a data set the roles of its own.
+        targets: columns to learn.
+        covariates: columns beside the image.
+        group: column whose equal values stay on one side of every split.
+        weight: column with the weight of each row.
+        split: column with `train`, `val` or `test`.
         need_targets: whether the images must be labelled.
 
     Raises:
@@ -93,7 +97,9 @@ def read_table(
         table = _read_dataset(str(data), asked)
     if need_targets and not table.roles.targets:
         columns = ", ".join(table.frame.columns)
-        raise DataError(f"{data}: no target is named; name the column to learn with --target. The columns are {columns}")
+        raise DataError(
+            f"{data}: no target is named; name the column to learn with --target. The columns are {columns}"
+        )
     return table
 
 

@@ -81,7 +81,7 @@ class Prefix:
         self.folded = self._fold() if recipe.fold and self.norms else 0
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._layout = layout
-        self._module.to(dtype=self.dtype, memory_format=layout)
+        self._module.to(self.dtype).to(memory_format=layout)
 
     def _example(self) -> Tensor:
         generator = torch.Generator().manual_seed(0)
@@ -100,7 +100,9 @@ class Prefix:
             after = self._extract(self._module, example, self.kind)
         error = float((after - before).norm() / before.norm().clamp_min(1e-12))
         if not error <= FOLD_TOLERANCE:
-            raise IntegrityError(f"folding {count} normalisations changed the features by {error:.1e}; nothing was kept")
+            raise IntegrityError(
+                f"folding {count} normalisations changed the features by {error:.1e}; nothing was kept"
+            )
         return count
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 def row_json(row: CatalogueRow) -> dict[str, Any]:
     """A row of the catalogue as JSON values; None where nobody states a value."""
-    return {"name": row.name, "distribution": row.distribution, **{**asdict(row.entry), "name": row.name}}
+    return {"distribution": row.distribution, **asdict(row.entry), "name": row.name}
 
 
 def table_lines(rows: tuple[CatalogueRow, ...]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -30,13 +29,17 @@ class StaysInEval(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class is made at run time, so pickle and deepcopy rebuild it from the one it came from.
-        return _rebuild, (type(self).__mro__[2],), self.__getstate__()
+        return _rebuild, (type(self).__mro__[2],), self.__getstate__()  # type: ignore[no-untyped-call]
 
 
-@cache
+_FROZEN_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
+
+
 def _frozen_class(cls: type[nn.Module]) -> type[nn.Module]:
-    body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (StaysInEval, cls), body)
+    if cls not in _FROZEN_CLASSES:
+        body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+        _FROZEN_CLASSES[cls] = type(cls.__name__, (StaysInEval, cls), body)
+    return _FROZEN_CLASSES[cls]
 
 
 def _rebuild(cls: type[nn.Module]) -> nn.Module:
@@ -132,7 +135,8 @@ def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, pre
     backbone = {prefix + name for stage in view.stages for name in stage.parameters}
     standing = backbone - training
     _release(model)
-    trainable, frozen = [], []
+    trainable: list[str] = []
+    frozen: list[str] = []
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in standing)
         if name in standing:
@@ -140,7 +144,7 @@ def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, pre
         (frozen if name in standing else trainable).append(name)
     buffers: set[str] = set()
     if standing:
-        for path in _eval_roots(model, set(trainable)):
+        for path in _eval_roots(model, prefix.removesuffix("."), set(trainable)):
             part = model.get_submodule(path)
             _keep_in_eval(part)
             buffers.update(f"{path}.{name}" for name, _ in part.named_buffers())
@@ -155,8 +159,8 @@ def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, pre
     )
 
 
-def _eval_roots(model: nn.Module, trainable: set[str]) -> list[str]:
-    """Paths of the outermost modules that hold nothing trainable and lie before the first thing that trains.
+def _eval_roots(model: nn.Module, start: str, trainable: set[str]) -> list[str]:
+    """Paths of the outermost modules at and below `start` that hold nothing trainable, before the first that does.
 
     A module without parameters, such as a dropout between two blocks, belongs to what is registered around it: before
     the first trainable parameter it is frozen, after it it trains.
@@ -175,7 +179,7 @@ def _eval_roots(model: nn.Module, trainable: set[str]) -> list[str]:
         for name, child in module.named_children():
             walk(child, _join(path, name))
 
-    walk(model, "")
+    walk(model.get_submodule(start), start)
     return roots
 
 

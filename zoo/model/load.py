@@ -20,7 +20,7 @@ def load(
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
     weights: str | None = None,
-    freeze: str = "none",  # noqa: A002 - the field's word, shadowing only our own function
+    freeze: str = "none",
     features: str | None = None,
     head: str = "linear",
 ) -> FineTuneModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class TaskHeads(nn.Module):
         self.covariates = covariates
         self.call = head or Call(name="linear")
         record = HEADS.of_call(self.call)
-        parameters = bind(self.call, record.parameters)
+        parameters: Any = bind(self.call, record.parameters)
         self.standardise = Standardise(width)
         # Integer keys: a task is named by a column, and a column's name may hold a dot.
         self.heads = nn.ModuleList(record.build(width + covariates, task.outputs, parameters) for task in self.tasks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -77,7 +78,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "plain": plain, "words": words}
+    environment.filters |= {"duration": duration, "moment": moment, "plain": plain}
     return environment.get_template("page.html.j2")
 
 
@@ -92,6 +93,15 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def moment(stamp: str) -> str:
+    """An ISO time as `2026-11-23 20:55 UTC`; what is no time stays as it is."""
+    try:
+        when = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return when.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
 def plain(value: Any) -> str:
     """A JSON value as text: thousands apart, four digits of a fraction, lists joined, `none` for null."""
     if value is None:
@@ -103,7 +113,7 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(plain(item) for item in value) or "none"
     return str(value)
@@ -121,17 +131,13 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("trainable stages", plain(freeze["trainable_stages"]) if "trainable_stages" in freeze else None),
         ("frozen part checked", freeze.get("verified")),
         ("feature", " × ".join(plain(value) for value in backbone.get("feature", {}).values())),
-        ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ())) and _input(backbone)),
+        ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ()))),
         ("epochs", _epochs(training, best)),
         ("optimiser", _optimiser(training)),
         ("speed", f"{training['images_per_second']:,.0f} images/s" if training.get("images_per_second") else None),
         ("time", duration(seconds["total"]) + (f" ({parts})" if parts else "") if "total" in seconds else None),
     ]
     return [(name, str(value)) for name, value in found if value]
-
-
-def _input(backbone: Mapping[str, Any]) -> str:
-    return " × ".join(str(side) for side in backbone["input"]["size"]) + " pixels"
 
 
 def _share(trainable: int | None, frozen: int | None) -> str | None:

@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from zoo.report.scores import words
+
 COLOURS = ("#3b76c4", "#d9782d", "#4a9a5f", "#8e5bb5", "#b8475a", "#5c9ea8")
 GREY = "#8a929c"
 LOSSES = {"train_loss": "training rows", "val_loss": "validation rows"}
@@ -37,7 +39,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
         best_epoch: marked by a dashed line.
     """
     metrics = dict.fromkeys(key for row in history for key in row if "/" in key)
-    wanted = (("Loss", LOSSES), ("Metrics of the validation rows", {key: key.replace("/", " · ") for key in metrics}))
+    wanted = (("Loss", LOSSES), ("Metrics of the validation rows", {key: _words(key) for key in metrics}))
     panels = []
     for title, labels in wanted:
         series = {label: _series(history, key) for key, label in labels.items()}
@@ -47,6 +49,11 @@ def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
             svg = _draw(list(series.values()), [colour for _, colour in legend], best_epoch)
             panels.append(Panel(title=title, svg=svg, legend=legend))
     return panels
+
+
+def _words(key: str) -> str:
+    task, _, metric = key.rpartition("/")
+    return f"{task} · {words(metric)}"
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:

@@ -1,4 +1,4 @@
-"""The run folder: `model.safetensors`, `run.json`, `metrics.json`, `history.csv`, `predictions.csv`, `splits.csv`, `report.html`.
+"""The run folder: model.safetensors, run.json, metrics.json, history.csv, predictions.csv, splits.csv, report.html.
 
 `run.json` is written last: a folder that has it is whole. Everything that inference needs stands in the metadata of
 `model.safetensors`, so that this one file is the model.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.metrics.classification import epoch_score, higher_is_better
+from zoo.metrics.classification import epoch_score, is_better
 from zoo.specs import Target, Task, Timeline
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
@@ -115,15 +115,14 @@ class Trainer:
             self.optimiser, settings.timeline.epochs * self.steps_per_epoch, settings.rates.warmup
         )
 
-    def fit(self, progress: Callable[[int, int, float], None] | None = None) -> Fit:
+    def fit(self, progress: Callable[[int, int], None] | None = None) -> Fit:
         """Run every epoch, validate after each, and leave the best epoch's weights in the model.
 
         Args:
-            progress: called about ten times a second with steps done, steps in all and rows a second.
+            progress: called about ten times a second with rows seen and rows to see.
         """
         fit, started = Fit(), time.perf_counter()
         best: dict[str, Tensor] | None = None
-        better = higher_is_better(self.settings.metric)
         training = 0.0
         rows = 0
         for epoch in range(self.settings.timeline.epochs):
@@ -131,11 +130,11 @@ class Trainer:
             loss, seen = self._epoch(epoch, progress)
             training, rows = training + time.perf_counter() - began, rows + seen
             row = {"epoch": float(epoch), "train_loss": loss, **self.validate()}
-            row["learning_rate"] = self.schedule.get_last_lr()[0]
+            row["learning_rate"] = float(self.schedule.get_last_lr()[0])
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
             value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
-            if best is None or (value > fit.best_value if better else value < fit.best_value):
+            if best is None or is_better(self.settings.metric, value, fit.best_value):
                 fit.best_epoch, fit.best_value, best = epoch, value, self._copy()
         if best is not None:
             self.model.load_state_dict(best, strict=False)
@@ -159,21 +158,20 @@ class Trainer:
         target = self.data.targets[self.tasks[0].name].take(train)
         return train[sampler(torch.where(target.mask, target.value, -1), epoch, generator)]
 
-    def _epoch(self, epoch: int, progress: Callable[[int, int, float], None] | None) -> tuple[float, int]:
+    def _epoch(self, epoch: int, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
         self.model.train()
         order = self._order(epoch)
         total = torch.zeros((), device=self.settings.device)
-        shown = began = time.perf_counter()
+        shown = time.perf_counter()
         all_steps = self.steps_per_epoch * self.settings.timeline.epochs
         with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
             torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
-            for step, rows in enumerate(order.split(self.settings.batch_size)):
+            for step, rows in enumerate(torch.split(order, self.settings.batch_size)):
                 total += self._step(rows) * len(rows)
                 now = time.perf_counter()
                 if progress and now - shown > 0.1:
-                    done = min(step + 1, self.steps_per_epoch)
-                    speed = (step + 1) * self.settings.batch_size / (now - began)
-                    progress(epoch * self.steps_per_epoch + done, all_steps, speed)
+                    done = epoch * self.steps_per_epoch + min(step + 1, self.steps_per_epoch)
+                    progress(done * self.settings.batch_size, all_steps * self.settings.batch_size)
                     shown = now
         loss = float(total) / len(order)
         if loss != loss or loss in (float("inf"), float("-inf")):
@@ -204,7 +202,7 @@ class Trainer:
         """Loss and metric on validation rows, logits corrected as they will be at inference."""
         self.model.eval()
         rows, size = self.data.val, max(self.settings.batch_size, 64)
-        parts = [self._forward(part) for part in rows.split(size)]
+        parts = [self._forward(part) for part in torch.split(rows, size)]
         logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
         targets = {name: target.take(rows) for name, target in self.data.targets.items()}
         found = {"val_loss": float(total_loss(logits, targets, self.tasks, self.answers))}

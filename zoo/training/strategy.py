@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -68,14 +69,14 @@ def answer(text: str, statistics: ClassStatistics) -> Answer:
     plans = [_build(call, statistics) for call in calls]
     for plan, call in zip(plans, calls, strict=True):
         _refuse_unserved(plan, call)
-    claims = {slot: _only(slot, plans, calls) for slot in ("sampler", "criterion")}
     corrected = _ledger(plans, statistics)
     return Answer(
         strategies=tuple(str(call) for call in calls),
         element_weights=_multiplied(plans),
         logit_bias=_bias(plans, statistics, corrected),
         corrected=corrected,
-        **claims,
+        sampler=cast("IndexSampler | None", _only("sampler", plans, calls)),
+        criterion=cast("Criterion | None", _only("criterion", plans, calls)),
     )
 
 
@@ -84,7 +85,7 @@ def _build(call: Call, statistics: ClassStatistics) -> Plan:
     kind = statistics.task.kind
     if kind not in record.tasks:
         call.fail(f"{call.name} takes {' or '.join(sorted(record.tasks))} targets; {statistics.task.name} is {kind}")
-    parameters = bind(call, record.parameters)
+    parameters: Any = bind(call, record.parameters)
     try:
         return record.build(statistics, parameters)
     except ValueError as error:
@@ -139,7 +140,8 @@ def _ledger(plans: Sequence[Plan], statistics: ClassStatistics) -> float:
     said = " and ".join(f"{name} ({share:+.2f})" for name, share in shares)
     if total < UNDER:
         raise ZooError(
-            f"{said} favours the frequent classes (r = {total:+.2f}); were counts given where inverse counts were meant?"
+            f"{said} favours the frequent classes (r = {total:+.2f}); "
+            "were counts given where inverse counts were meant?"
         )
     if total > OVER:
         raise ZooError(f"the imbalance would be corrected {total:.2f} times over: {said}; choose one")

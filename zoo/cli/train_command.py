@@ -1,0 +1,60 @@
+"""`zoo train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo.cli.output import parse, write, write_json
+from zoo.config import TrainConfig
+
+
+def run(words: Sequence[str]) -> None:
+    """Fine-tune and say what came of it."""
+    from zoo.jobs.progress import Reporter
+    from zoo.jobs.train import run_training
+
+    config = parse(TrainConfig, "train", words)
+    result = run_training(config, Reporter(quiet=config.quiet))
+    if config.json:
+        write_json({"run": str(result.folder), "metrics": result.metrics})
+        return
+    show_run(result.run, result.metrics)
+    write(f"run folder  {result.folder}   (open {result.folder}/report.html)")
+
+
+def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """A run in a dozen lines."""
+    data, training, seconds = run["data"], run["training"], run["seconds"]
+    splits = data["splits"]
+    write(f"{run['backbone']['name']} ({run['backbone']['tag']}) on {data['name']}, --freeze {run['freeze']['policy']}")
+    write(f"  rows        train {splits['train']}, val {splits['val']}, test {splits['test']}: {splits['how']}")
+    for warning in [*data["warnings"], *data["notes"]]:
+        write(f"  note        {warning}")
+    for decision in run["decisions"]:
+        if decision["what"] != "split":
+            write(f"  {decision['what']}: {decision['choice']} ({decision['why']})")
+    for answer in run["imbalance"]:
+        share = f"; training corrects {answer['corrected']:.0%} of the imbalance"
+        write(f"  imbalance of {answer['target']}: {answer['strategy']}{share}")
+    write(f"  frozen      {run['freeze']['verified']}")
+    write(f"  best epoch  {training['best_epoch'] + 1} of {training['epochs']} by {training['metric']} on val rows")
+    parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
+    write(f"  time        {seconds['total']:.1f} s ({parts})")
+    for task, by_split in metrics.items():
+        for split, scores in by_split.items():
+            write(f"  {task}, {split}: {figures(scores)}")
+
+
+def figures(scores: Mapping[str, Any]) -> str:
+    """The headline figures in a line; what is undefined says so."""
+    named = {
+        "accuracy": "accuracy",
+        "balanced accuracy": "balanced_accuracy",
+        "macro F1": "macro_f1",
+        "ROC-AUC": "roc_auc",
+    }
+    shown = [
+        f"{name} {'undefined' if scores[key] is None else format(scores[key], '.3f')}" for name, key in named.items()
+    ]
+    return f"{', '.join(shown)} over {scores['rows']} rows"

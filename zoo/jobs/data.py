@@ -1,0 +1,140 @@
+"""The data side of a training job: table, files, splits, classes, targets, covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.config import TrainConfig
+from zoo.data.bad_files import BadFileDecision, apply_bad_files
+from zoo.data.covariates import columns, fix_schema
+from zoo.data.ingest import Images, ingest
+from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
+from zoo.data.splits import Splits, make_splits, training_view
+from zoo.data.table import Table, read_table
+from zoo.jobs.progress import Reporter
+from zoo.run.covariates import Covariates, imputer_calls
+from zoo.specs import CovariateColumns, InputSpec, Target, Task, TrainView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything about the data that training needs, and what was done to them.
+
+    Attributes:
+        table: all rows, those with bad files included; positions elsewhere are positions in it.
+        encoded: covariates float32 (N, C) of every row, or None.
+        filled: holes filled, by covariate.
+        warnings: sentences for the report.
+    """
+
+    table: Table
+    images: Images
+    bad: BadFileDecision
+    splits: Splits
+    tasks: tuple[Task, ...]
+    targets: Mapping[str, Target]
+    view: TrainView
+    covariates: Covariates | None
+    encoded: torch.Tensor | None
+    filled: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+def read(config: TrainConfig) -> Table:
+    """The table that the options name."""
+    return read_table(
+        config.data,
+        image=config.image,
+        targets=config.target,
+        covariates=config.covariate,
+        group=config.group,
+        weight=config.weight,
+        split=config.split,
+    )
+
+
+def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, reporter: Reporter) -> Prepared:
+    """Check and decode every file, split, fix the classes, fit imputers and encoders on the training rows.
+
+    Raises:
+        DataError: files that cannot be read, one class only, too few rows, a class that training lacks.
+        OptionError: an imputer that there is not.
+    """
+    calls = imputer_calls(config.impute)
+    with reporter.bar("reading images", "images") as progress:
+        images = ingest(table.paths, spec, cache / "images", workers=config.workers, progress=progress)
+    bad = apply_bad_files(
+        table, images.bad, config.bad_files, max_share=config.max_bad, max_class_share=config.max_bad_class
+    )
+    splits = make_splits(table, bad.usable, test=config.test_fraction, val=config.val_fraction, seed=config.seed)
+    tasks = fix_tasks(table, splits.train)
+    held_out = {"val": splits.val, "test": splits.test}
+    warnings = check_classes(table, tasks, held_out)
+    used = np.concatenate([splits.train, splits.val, splits.test])
+    schema = fix_schema(table, splits.train)
+    raw: CovariateColumns | None = None
+    if schema is not None:
+        raw, said = columns(table.take(splits.train), schema)
+        warnings += said
+    view = training_view(table, splits, tasks, raw)
+    covariates = encoded = None
+    filled: dict[str, int] = {}
+    if schema is not None:
+        covariates = Covariates.fit(schema, view, calls.get("covariates"), config.seed)
+        encoded, said, filled = covariates.encode(table)
+        warnings += tuple(sentence for sentence in said if sentence not in warnings)
+    elif calls:
+        raise_unused(calls)
+    return Prepared(
+        table=table,
+        images=images,
+        bad=bad,
+        splits=splits,
+        tasks=tasks,
+        targets=encode_targets(table, tasks, used),
+        view=view,
+        covariates=covariates,
+        encoded=encoded,
+        filled=filled,
+        warnings=warnings,
+    )
+
+
+def raise_unused(calls: Mapping[str, Any]) -> None:
+    """Refuse imputers for holes that the run cannot have."""
+    kind, call = next(iter(calls.items()))
+    call.fail(f"{call.name} fills {kind}, but the run has none; name columns with --covariate")
+
+
+def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
+    """What stands about the data in `run.json`."""
+    table = data.table
+    holes = label_holes(table).sum(axis=0)
+    return {
+        "name": table.name,
+        "rows": len(table),
+        "licence": table.licence,
+        "notes": list(table.notes),
+        "roles": {name: getattr(table.roles, name) for name in table.roles.__slots__},
+        "tasks": [{"name": task.name, "kind": task.kind, "classes": list(task.classes)} for task in data.tasks],
+        "splits": {
+            "train": len(data.splits.train),
+            "val": len(data.splits.val),
+            "test": len(data.splits.test),
+            "how": data.splits.how,
+            "seed": config.seed,
+        },
+        "counts": label_counts(table, data.tasks, data.splits),
+        "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, holes, strict=True)},
+        "bad_files": [
+            {"image": table.frame[table.roles.image][row], "reason": reason} for row, reason in data.bad.dropped.items()
+        ],
+        "covariates": list(data.covariates.encoder.names) if data.covariates else [],
+        "warnings": list(data.warnings),
+    }

@@ -1,0 +1,153 @@
+"""Score a run on labelled data, by default on rows that it has never learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from zoo.config import EvaluateConfig
+from zoo.data.labels import label_texts
+from zoo.data.table import Table, read_table
+from zoo.errors import DataError, RunError
+from zoo.jobs.inference import Inference, start
+from zoo.jobs.outcome import score
+from zoo.jobs.progress import Reporter
+from zoo.run.artifact import Artifact, load_artifact
+from zoo.run.files import read_json, write_whole
+from zoo.run.pipeline import prediction_frame
+from zoo.specs import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of a run.
+
+    Attributes:
+        metrics: by task, as in `metrics.json`.
+        rows: number of rows scored.
+        which: a sentence that says which rows these are.
+        warnings: surprises.
+    """
+
+    metrics: Mapping[str, Any]
+    rows: int
+    which: str
+    warnings: tuple[str, ...]
+
+
+def evaluate(run: str | Path, data: str | Path, **options: object) -> Evaluation:
+    """Score a run on labelled data; the same as `zoo evaluate`.
+
+    Args:
+        run: the run folder.
+        data: folder, CSV or Parquet file, or the name of a data set.
+        options: fields of `zoo.config.EvaluateConfig`.
+
+    Raises:
+        ZooError: no such run, classes that the run does not know, or no row to score.
+    """
+    config = EvaluateConfig(run=Path(run), data=str(data), **{"quiet": True, **options})  # type: ignore[arg-type]
+    return run_evaluation(config, Reporter(quiet=config.quiet))
+
+
+def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
+    """Score, and write the predictions where `--out` names a file."""
+    artifact = load_artifact(config.run)
+    table = _table(config, artifact)
+    inference = start(
+        config.run, table, config.bad_files, device=config.device, workers=config.workers, reporter=reporter
+    )
+    labels = _labels(table, artifact.tasks)
+    rows, which = _rows(config, inference, labels)
+    probabilities, said = inference.probabilities(rows)
+    held = {name: [texts[row] for row in rows] for name, texts in labels.items()}
+    found = score(probabilities, held, ["scored"] * len(rows), artifact.tasks)
+    if config.out is not None:
+        frame = prediction_frame(table, rows, probabilities, artifact.tasks, labels=held)
+        write_whole(config.out, frame.write_csv())
+    metrics = {task: splits["scored"] for task, splits in found.items() if "scored" in splits}
+    dropped = (f"{len(inference.dropped)} files could not be read and were left out",) if inference.dropped else ()
+    return Evaluation(metrics=metrics, rows=len(rows), which=which, warnings=(*said, *dropped))
+
+
+def _table(config: EvaluateConfig, artifact: Artifact) -> Table:
+    stated = read_json(config.run / "run.json")["data"]["roles"]
+    own = [task.name for task in artifact.tasks]
+    folder = Path(config.data).is_dir()
+    targets = config.target or (() if folder else tuple(own))
+    table = read_table(
+        config.data,
+        image=config.image or (None if folder else _column(config, stated["image"])),
+        targets=targets,
+    )
+    if len(table.roles.targets) != len(own):
+        raise DataError(f"the run has the targets {', '.join(own)}; name as many columns with --target")
+    # The labels may stand in columns of other names here; from now on they bear the run's.
+    frame = table.frame.rename(dict(zip(table.roles.targets, own, strict=True)))
+    covariates = tuple(artifact.covariates["names"]) if artifact.covariates else ()
+    return replace(table, frame=frame, roles=replace(table.roles, targets=tuple(own), covariates=covariates))
+
+
+def _column(config: EvaluateConfig, stated: str) -> str | None:
+    """The run's image column where the data are a file that has it; data sets bring their own."""
+    if not Path(config.data).exists():
+        return None
+    names = read_table(config.data, need_targets=False).frame.columns
+    return stated if stated in names else None
+
+
+def _labels(table: Table, tasks: Sequence[Task]) -> dict[str, list[str | None]]:
+    found = {}
+    for task in tasks:
+        texts = label_texts(table, task.name)
+        foreign = sorted({text for text in texts if text is not None} - set(task.classes))
+        if foreign:
+            raise DataError(
+                f"{table.name} has classes that the run does not know: {', '.join(foreign)}; "
+                f"it knows {', '.join(task.classes)}"
+            )
+        found[task.name] = texts
+    return found
+
+
+def _rows(
+    config: EvaluateConfig, inference: Inference, labels: Mapping[str, Sequence[str | None]]
+) -> tuple[NDArray[np.int64], str]:
+    """The rows to score, labelled and readable, and a sentence about them."""
+    known = np.array([any(texts[row] is not None for texts in labels.values()) for row in range(len(inference.table))])
+    rows = inference.rows[known[inference.rows]]
+    used = _uses(config.run)
+    digests = [bytes(digest).hex() for digest in inference.images.digests[rows]]
+    splits = np.array([used.get(digest, "new") for digest in digests])
+    wanted = {"held-out": ("test", "new", "unused"), "all": ("train", "val", "test", "new", "unused")}
+    chosen = np.isin(splits, wanted.get(config.rows, (config.rows,)))
+    counts = {name: int((splits == name).sum()) for name in ("train", "val", "test", "new", "unused")}
+    seen = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+    if not chosen.any():
+        raise DataError(
+            f"no labelled row to score: of the {len(rows)} rows the run knows {seen}, and --rows {config.rows} "
+            "leaves none; --rows all scores what it was trained on too"
+        )
+    return rows[
+        chosen
+    ], f"{int(chosen.sum())} rows ({config.rows}), of {len(rows)} that are known to the run as: {seen}"
+
+
+def _uses(run: Path) -> dict[str, str]:
+    """What the run used each file for, by digest; a file that stood twice counts as the use that forbids most."""
+    try:
+        frame = pl.read_csv(run / "splits.csv", schema_overrides={"digest": pl.String, "image": pl.String})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"cannot read {run / 'splits.csv'}: {error}") from None
+    order = {"unused": 0, "test": 1, "val": 2, "train": 3}
+    uses: dict[str, str] = {}
+    for digest, split in zip(frame["digest"], frame["split"], strict=True):
+        if digest and order[split] >= order[uses.get(digest, "unused")]:
+            uses[digest] = split
+    return uses

@@ -1,0 +1,197 @@
+"""The training side of a job: on cached features where the backbone is frozen, through the network where it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.config import TrainConfig
+from zoo.features.choose import Chosen, Decision, choose_prefix
+from zoo.features.extract import BATCH, extract
+from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.jobs.data import Prepared
+from zoo.jobs.progress import Reporter
+from zoo.model.network import FineTuneModel
+from zoo.specs import FreezePolicy, Phase, Timeline
+from zoo.training.inputs import CachedFeatures, Inputs, LiveFeatures, Pixels
+from zoo.training.loop import Data, Fit, Settings, Suffix, Trainer
+from zoo.training.optimiser import Rates
+from zoo.training.strategy import Answer
+
+STANDARDISE_ROWS = 512
+"""Training rows from which feature statistics are learned where the backbone goes on training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the fitting of one run starts from."""
+
+    config: TrainConfig
+    data: Prepared
+    answers: Mapping[str, Answer]
+    model: FineTuneModel
+    device: torch.device
+    cache: Path
+    reporter: Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What fitting gave; the model has the best epoch's weights.
+
+    Attributes:
+        recipe: how features are computed at inference.
+        rates, batch_size: as used.
+        computed: rows that went through the frozen backbone in this run.
+    """
+
+    fit: Fit
+    recipe: Recipe
+    decisions: tuple[Decision, ...]
+    rates: Rates
+    batch_size: int
+    seconds: Mapping[str, float]
+    computed: int = 0
+
+
+def fit_head(job: Job) -> Fitted:
+    """Train the heads on features of the frozen backbone: computed once and kept, or, without a cache, each epoch."""
+    started = time.perf_counter()
+    data, model, config = job.data, job.model, job.config
+    digest = weights_digest(model.backbone)
+    chosen = _choose(job, digest)
+    heads = model.heads
+    inputs: Inputs
+    if config.cache:
+        rows = np.sort(np.concatenate([data.splits.train, data.splits.val, data.splits.test]))
+        with job.reporter.bar("computing features", "images") as progress:
+            found = extract(chosen.prefix, data.images, rows, digest=digest, cache=job.cache, progress=progress)
+        positions = torch.full((len(data.table),), -1, dtype=torch.int64)
+        positions[torch.from_numpy(rows)] = torch.arange(len(rows))
+        heads.standardise.fit(found.features[positions[torch.from_numpy(data.splits.train)]].float())
+        inputs, computed = CachedFeatures(found.features, positions, job.device), found.computed
+        why = f"{found.computed} of {len(rows)} rows computed, the others were there"
+        kept = Decision(what="feature cache", choice="on", why=why)
+    else:
+        heads.standardise.fit(_live(chosen.prefix, job, data.splits.train))
+        inputs, computed = LiveFeatures(chosen.prefix, data.images), 0
+        kept = Decision(what="feature cache", choice="off", why="--no-cache: every epoch computes the features again")
+    extracted = time.perf_counter() - started
+    heads.to(job.device)
+    rates = _rates(config, default=2e-3)
+    size = config.batch_size or 64
+    fit = _train(job, heads, lambda given, covariates: heads(given[0], covariates), inputs, rates, size, False)
+    return Fitted(
+        fit=fit,
+        recipe=chosen.prefix.recipe,
+        decisions=(*chosen.decisions, kept),
+        rates=rates,
+        batch_size=size,
+        seconds={"features": extracted, "train": fit.seconds},
+        computed=computed,
+    )
+
+
+def fit_whole(job: Job, policy: FreezePolicy) -> Fitted:
+    """Train heads and the trainable part of the backbone through the network, from decoded images."""
+    started = time.perf_counter()
+    data, model, config = job.data, job.model, job.config
+    digest = weights_digest(model.backbone)
+    chosen = _choose(job, digest)
+    sample = data.splits.train[:: max(1, len(data.splits.train) // STANDARDISE_ROWS)]
+    model.heads.standardise.fit(_live(chosen.prefix, job, sample))
+    recipe = chosen.prefix.recipe
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model.to(job.device, memory_format=layout)  # type: ignore[call-overload]
+    measured = time.perf_counter() - started
+    rates, size = _rates(config, default=1e-3), config.batch_size or 32
+    inputs = Pixels(data.images, job.device, channels_last=recipe.channels_last)
+    fit = _train(
+        job, model, lambda given, covariates: model.logits(given[0], covariates), inputs, rates, size,
+        recipe.precision == "bf16",
+    )  # fmt: skip
+    started = time.perf_counter()
+    again = _choose(job, weights_digest(model.backbone))
+    why = f"policy {policy.text} trains part of the backbone, so every epoch goes through it"
+    return Fitted(
+        fit=fit,
+        recipe=again.prefix.recipe,
+        decisions=(
+            *chosen.decisions,
+            Decision(what="feature cache", choice="off", why=why),
+            *(Decision(what=f"{d.what} at inference", choice=d.choice, why=d.why) for d in again.decisions),
+        ),
+        rates=rates,
+        batch_size=size,
+        seconds={"features": measured + time.perf_counter() - started, "train": fit.seconds},
+    )
+
+
+def _rates(config: TrainConfig, default: float) -> Rates:
+    return Rates(
+        head=config.lr or default,
+        backbone=config.backbone_lr,
+        weight_decay=config.weight_decay,
+        warmup=config.warmup,
+    )
+
+
+def _choose(job: Job, digest: str) -> Chosen:
+    data = job.data
+    target = data.targets[data.tasks[0].name]
+    labels = torch.where(target.mask, target.value, -1).numpy()[data.splits.train]
+
+    def compute(prefix: Prefix, rows: NDArray[np.int64]) -> Tensor:
+        if not job.config.cache:
+            return _live(prefix, job, rows)
+        return extract(prefix, data.images, rows, digest=digest, cache=job.cache).features
+
+    return choose_prefix(
+        job.model.view,
+        job.model.kind,
+        data.images,
+        data.splits.train,
+        labels,
+        device=job.device,
+        compute=compute,
+        precision=job.config.precision,
+    )
+
+
+def _live(prefix: Prefix, job: Job, rows: NDArray[np.int64]) -> Tensor:
+    parts = [prefix(job.data.images.pixels(rows[at : at + BATCH])) for at in range(0, len(rows), BATCH)]
+    return torch.cat(parts).float().cpu().clone()
+
+
+def _train(
+    job: Job, model: torch.nn.Module, suffix: Suffix, inputs: Inputs, rates: Rates, batch_size: int, autocast: bool
+) -> Fit:
+    config, data = job.config, job.data
+    trainable = frozenset(name for name, parameter in job.model.backbone.named_parameters() if parameter.requires_grad)
+    phase = Phase(name=config.freeze, start=0, stop=config.epochs, trainable=trainable)
+    settings = Settings(
+        timeline=Timeline(phases=(phase,)),
+        rates=rates,
+        batch_size=batch_size,
+        metric=config.metric,
+        seed=config.seed,
+        autocast=autocast,
+        device=job.device,
+    )
+    rows = Data(
+        inputs=inputs,
+        covariates=data.encoded,
+        targets=data.targets,
+        train=torch.from_numpy(data.splits.train),
+        val=torch.from_numpy(data.splits.val),
+    )
+    trainer = Trainer(model, job.model.heads, suffix, rows, data.tasks, job.answers, settings)
+    with job.reporter.bar("training", "images") as progress:
+        return trainer.fit(progress)

@@ -1,0 +1,78 @@
+"""What evaluate and predict share: a run loaded, images read, bad files dealt with, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.bad_files import apply_bad_files
+from zoo.data.ingest import Images, ingest
+from zoo.data.table import Table
+from zoo.errors import DataError
+from zoo.jobs.progress import Reporter
+from zoo.probe import pick_device
+from zoo.registry.catalogue import cache_folder
+from zoo.run.artifact import Artifact, load_artifact
+from zoo.run.pipeline import Pipeline
+
+BadFiles = Literal["stop", "drop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """A run and images that are ready for it.
+
+    Attributes:
+        rows: positions of the readable images, int64 (N,).
+        dropped: row -> reason, for images left out.
+    """
+
+    artifact: Artifact
+    pipeline: Pipeline
+    table: Table
+    images: Images
+    rows: NDArray[np.int64]
+    dropped: Mapping[int, str]
+    reporter: Reporter
+
+    def probabilities(self, rows: NDArray[np.int64]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Class probabilities (N, K) of `rows` by task, and sentences about surprises."""
+        with self.reporter.bar("predicting", "images") as progress:
+            return self.pipeline.probabilities(self.table, self.images, rows, progress)
+
+
+def start(
+    run: Path, table: Table, bad_files: BadFiles, *, device: str | None, workers: int | None, reporter: Reporter
+) -> Inference:
+    """Load a run and read the images of a table.
+
+    Files that cannot be read stop it or, with `drop`, are left out however many they are: nothing is learned here.
+
+    Raises:
+        RunError: no run, or one that cannot be used here.
+        DataError: files that cannot be read, or no image at all.
+    """
+    artifact = load_artifact(run)
+    cache = cache_folder()
+    pipeline = Pipeline(artifact, pick_device(device), cache)
+    with reporter.bar("reading images", "images") as progress:
+        images = ingest(table.paths, artifact.model.view.input, cache / "images", workers=workers, progress=progress)
+    decision = apply_bad_files(table, images.bad, bad_files, max_share=1.0, max_class_share=1.0)
+    rows = np.flatnonzero(decision.usable)
+    if not len(rows):
+        raise DataError(f"{table.name}: none of its {len(table)} images can be read")
+    return Inference(
+        artifact=artifact,
+        pipeline=pipeline,
+        table=table,
+        images=images,
+        rows=rows,
+        dropped=decision.dropped,
+        reporter=reporter,
+    )

@@ -1,0 +1,172 @@
+"""The main job: from a name and a folder of images to a fine-tuned model, its figures and a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.config import TrainConfig
+from zoo.errors import OptionError, ZooError
+from zoo.features.choose import Decision
+from zoo.jobs.data import Prepared, prepare, read
+from zoo.jobs.fitting import Job, fit_head, fit_whole
+from zoo.jobs.outcome import Outcome, save_outcome
+from zoo.jobs.progress import Reporter
+from zoo.metrics.classification import check_metric
+from zoo.model.freeze import Frozen, freeze_parts
+from zoo.model.load import assemble, strip
+from zoo.model.network import FineTuneModel
+from zoo.model.view import build_view
+from zoo.probe import pick_device
+from zoo.registry.catalogue import cache_folder
+from zoo.registry.lookup import HEADS, STRATEGIES
+from zoo.run.artifact import claim
+from zoo.run.covariates import imputer_calls
+from zoo.specs import BackboneView, Call, FreezePolicy, bind, parse_options, parse_policy
+from zoo.training.strategy import answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a finished run has to say.
+
+    Attributes:
+        folder: the run folder.
+        metrics: by task and split, as in `metrics.json`.
+        run: what stands in `run.json`.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    run: Mapping[str, Any]
+
+
+def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -> TrainResult:
+    """Fine-tune a backbone on images and leave a run folder; the same as `zoo train`.
+
+    Args:
+        data: folder, CSV or Parquet file, or the name of a data set.
+        backbone: `source/model` or `source/model.tag`.
+        out: the run folder to make.
+        options: fields of `zoo.config.TrainConfig`, such as `freeze="last(1)"`, `imbalance=("class-weights",)`,
+            `epochs=20`, `overwrite=True`.
+
+    Raises:
+        ZooError: with one clear message, for everything that the caller can mend.
+    """
+    config = TrainConfig(data=str(data), backbone=backbone, out=Path(out), **options)
+    return run_training(config, Reporter(quiet=config.quiet))
+
+
+def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
+    """Run the main job; what is cheap to refuse is refused before anything is computed."""
+    clock = Clock()
+    policy, head = check_options(config)
+    table = read(config)
+    claim(config.out, overwrite=config.overwrite)
+    device = pick_device(config.device)
+    view = strip(build_view(config.backbone, config.weights))
+    _refuse_random(view, policy, config)
+    clock.lap("build")
+    cache = cache_folder()
+    data = prepare(config, table, view.input, cache, reporter)
+    said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    clock.lap("read")
+    model = _assembled(view, data, config, head)
+    frozen = freeze_parts(model, view, policy, "backbone.")
+    job = Job(config=config, data=data, answers=said, model=model, device=device, cache=cache, reporter=reporter)
+    fitted = fit_head(job) if policy.last == 0 else fit_whole(job, policy)
+    fitted = replace(fitted, decisions=(*_data_decisions(data), *fitted.decisions))
+    compared = frozen.verify()
+    clock.seconds.update(fitted.seconds)
+    outcome = Outcome(
+        job=job,
+        fitted=fitted,
+        frozen=frozen,
+        verified=_verified(frozen, compared),
+        clock=clock.seconds,
+        started=clock.started,
+    )
+    metrics, run = save_outcome(outcome)
+    return TrainResult(folder=config.out, metrics=metrics, run=run)
+
+
+class Clock:
+    """Seconds by part of the job."""
+
+    def __init__(self) -> None:
+        self.started = self._at = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under `name`."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._at
+        self._at = now
+
+
+def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
+    """Everything about the options that needs no data; returns the policy and the head.
+
+    Raises:
+        ZooError: the first thing that is wrong.
+    """
+    positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
+    positive["backbone-lr"] = config.backbone_lr
+    for name, value in positive.items():
+        if value is not None and value <= 0:
+            raise ZooError(f"--{name} must be positive, not {value}")
+    for name, share in {"weight-decay": config.weight_decay, "warmup": config.warmup}.items():
+        if share < 0 or (name == "warmup" and share > 1):
+            raise ZooError(f"--{name} must be {'between 0 and 1' if name == 'warmup' else 'at least 0'}, not {share}")
+    check_metric(config.metric)
+    policy = parse_policy(config.freeze)
+    heads = parse_options(config.head)
+    if len(heads) > 1:
+        raise OptionError("one head, please; '+' has no meaning here", text=config.head, column=heads[1].column)
+    bind(heads[0], HEADS.of_call(heads[0]).parameters)
+    imputer_calls(config.impute)
+    for option in config.imbalance:
+        target, equals, rest = option.partition("=")
+        text = rest if equals and "(" not in target else option
+        for call in parse_options(text) if text.strip() not in ("", "none") else ():
+            bind(call, STRATEGIES.of_call(call).parameters)
+    return policy, heads[0]
+
+
+def _refuse_random(view: BackboneView, policy: FreezePolicy, config: TrainConfig) -> None:
+    frozen = len(policy.trainable_stages(view)) < len(view.stages)
+    if view.weights == "none" and frozen and not config.random_frozen:
+        raise ZooError(
+            f"{view.name} has random weights, and --freeze {policy.text} would freeze them as they are; "
+            "use pretrained weights, --freeze none, or say --random-frozen if that is what you want"
+        )
+
+
+def _assembled(view: BackboneView, data: Prepared, config: TrainConfig, head: Call) -> FineTuneModel:
+    columns = data.covariates.encoder.width if data.covariates else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return assemble(view, data.tasks, kind=config.features, covariates=columns, head=head)
+
+
+def _data_decisions(data: Prepared) -> tuple[Decision, ...]:
+    found = [Decision(what="split", choice=f"{len(data.splits.train)} train rows", why=data.splits.how)]
+    if data.bad.dropped:
+        choice = f"{len(data.bad.dropped)} files dropped"
+        found.append(Decision(what="bad files", choice=choice, why=data.bad.sentence))
+    if data.covariates:
+        filled = ", ".join(f"{name}: {count}" for name, count in data.filled.items()) or "no hole in these data"
+        found.append(Decision(what="imputation of covariates", choice=data.covariates.imputer, why=filled))
+    return tuple(found)
+
+
+def _verified(frozen: Frozen, compared: int) -> str:
+    if not frozen.frozen:
+        return "nothing was frozen"
+    return f"{compared} frozen tensors are bit for bit what they were before training"

@@ -1,0 +1,112 @@
+"""From a name to a built network and its uniform view, and from a network to the view that its source has of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+
+from torch import nn
+
+from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
+from zoo.registry.catalogue import CatalogueRow, catalogue
+from zoo.registry.lookup import SOURCES, suggest
+from zoo.specs import BackboneView
+
+
+def split_name(name: str) -> tuple[str, str, str | None]:
+    """`source/model.tag` as source (empty where there is none), model, and tag or None."""
+    source, _, rest = name.rpartition("/")
+    model, _, tag = rest.partition(".")
+    return source, model, tag or None
+
+
+def find_entry(name: str) -> CatalogueRow:
+    """The catalogue's row for `source/model` or `source/model.tag`.
+
+    Raises:
+        UnknownNameError: no source of that name, or no such model; suggests close names.
+        NameClashError: two distributions claim the source.
+    """
+    source, model, _ = split_name(name)
+    rows = catalogue().rows
+    if not source:
+        homes = [row.name for row in rows if row.entry.name == model]
+        names = homes or difflib.get_close_matches(model, [row.entry.name for row in rows], n=3)
+        hint = f"; did you mean {' or '.join(homes)}?" if homes else suggest(model, names)
+        raise UnknownNameError(f"backbone {name!r} names no source; say source/model, as in timm/resnet50{hint}")
+    SOURCES.get(source)
+    bare = source.rpartition(":")[2]
+    for row in rows:
+        if row.source == bare and row.entry.name == model:
+            return row
+    hint = suggest(f"{bare}/{model}", [row.name for row in rows if row.source == bare] or [row.name for row in rows])
+    raise UnknownNameError(f"{bare} has no backbone {model!r}{hint}; `zoo list {bare}/` shows what it has")
+
+
+def build_view(name: str, weights: str | None = None) -> BackboneView:
+    """Build a backbone and check the view that its source has of it.
+
+    Args:
+        name: `source/model` or `source/model.tag`.
+        weights: a tag, `none` for random weights, or None for the tag in the name or the default one.
+
+    Raises:
+        UnknownNameError: unknown source, model or tag.
+        WeightsError: the weights cannot be had.
+        PluginError: the source gave a view that does not hold.
+    """
+    row = find_entry(name)
+    source, model, tag = split_name(name)
+    if tag and weights and weights not in (tag, "none"):
+        raise ZooError(f"{name} names the weights {tag!r} and --weights says {weights!r}; give one of them")
+    wanted = weights or tag or (row.entry.tags[0] if row.entry.tags else None)
+    if wanted is None:
+        raise WeightsError(f"{row.name} has no pretrained weights; say weights none (--weights none) for random ones")
+    if wanted != "none" and wanted not in row.entry.tags:
+        offered = ", ".join(row.entry.tags) or "none at all"
+        raise UnknownNameError(
+            f"{row.name} has no weights {wanted!r}{suggest(wanted, row.entry.tags)}; it has {offered}"
+        )
+    view = SOURCES.get(source).build(model, None if wanted == "none" else wanted)
+    check_view(view)
+    return view
+
+
+def describe(module: nn.Module) -> BackboneView:
+    """The view of a network that you built yourself.
+
+    Raises:
+        ZooError: no installed source knows it.
+    """
+    for source in (source for _, source in SOURCES.items()):
+        view = source.describe(module) if source.describe else None
+        if view is not None:
+            check_view(view)
+            return view
+    known = ", ".join(source.name for _, source in SOURCES.items() if source.describe)
+    raise ZooError(f"no installed source knows a {type(module).__qualname__}; networks of these are known: {known}")
+
+
+def check_view(view: BackboneView) -> None:
+    """Stages, classifier and auxiliary classifiers hold every parameter exactly once, and features are declared.
+
+    Raises:
+        PluginError: they do not; names what is wrong.
+    """
+    held = Counter(name for stage in view.stages for name in stage.parameters)
+    held.update(view.classifier)
+    held.update(view.auxiliary)
+    there = {name for name, _ in view.module.named_parameters()}
+    wrong = {
+        "lie in no stage": there - held.keys(),
+        "are not in the network": held.keys() - there,
+        "lie in two places": {name for name, count in held.items() if count > 1},
+    }
+    for what, names in wrong.items():
+        if names:
+            raise PluginError(f"the source of {view.name} gives a wrong view: {', '.join(sorted(names)[:5])} {what}")
+    if not view.stages or not view.features:
+        raise PluginError(f"the source of {view.name} gives a view without {'features' if view.stages else 'stages'}")
+    names = [stage.name for stage in view.stages]
+    if len(set(names)) != len(names):
+        raise PluginError(f"the source of {view.name} gives two stages one name: {', '.join(names)}")

@@ -1,0 +1,104 @@
+"""The one inference pipeline: decode, impute, normalise, model, correct. Behind train, evaluate and predict alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.ingest import Images
+from zoo.data.table import Table
+from zoo.features.extract import Extraction, extract
+from zoo.features.prefix import Prefix, weights_digest
+from zoo.metrics.classification import probabilities_of
+from zoo.run.artifact import Artifact
+from zoo.run.covariates import Covariates
+from zoo.specs import Task
+
+Progress = Callable[[int, int], None]
+
+
+class Pipeline:
+    """A fine-tuned model ready to predict on this machine.
+
+    Attributes:
+        artifact: the model and what belongs to it.
+    """
+
+    def __init__(self, artifact: Artifact, device: torch.device, cache: Path) -> None:
+        self.artifact = artifact
+        self._device = device
+        self._cache = cache
+        model = artifact.model
+        self._prefix = Prefix(model.view, model.kind, artifact.recipe, device)
+        self._digest = weights_digest(model.backbone)
+        self._covariates = (
+            Covariates.load(artifact.covariates, artifact.imputers) if artifact.covariates is not None else None
+        )
+
+    def features(self, images: Images, rows: NDArray[np.int64], progress: Progress | None = None) -> Extraction:
+        """Features of `rows`, computed once and kept."""
+        return extract(self._prefix, images, rows, digest=self._digest, cache=self._cache, progress=progress)
+
+    @torch.no_grad()
+    def probabilities(
+        self, table: Table, images: Images, rows: NDArray[np.int64], progress: Progress | None = None
+    ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Class probabilities float64 (N, K) of `rows` by task, and sentences about surprises in their covariates.
+
+        Args:
+            table: the rows' table.
+            images: its decoded images; `rows` holds none that is bad.
+            rows: int64 (N,), positions in the table.
+            progress: called with rows done and rows to do.
+        """
+        features = self.features(images, rows, progress).features.float()
+        covariates: Tensor | None = None
+        said: tuple[str, ...] = ()
+        if self._covariates is not None:
+            covariates, said, _ = self._covariates.encode(table.take(rows))
+        logits = self.artifact.model.heads.cpu().eval()(features, covariates)
+        found = {}
+        for task in self.artifact.tasks:
+            bias = self.artifact.logit_bias.get(task.name)
+            corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
+            found[task.name] = probabilities_of(corrected)
+        return found, said
+
+
+def prediction_frame(
+    table: Table,
+    rows: NDArray[np.int64],
+    probabilities: Mapping[str, Tensor],
+    tasks: Sequence[Task],
+    *,
+    splits: Sequence[str] | None = None,
+    labels: Mapping[str, Sequence[str | None]] | None = None,
+) -> pl.DataFrame:
+    """Predictions as a table: image, split, and for each task its label, prediction, confidence and probabilities.
+
+    Args:
+        table: the table that the rows are of.
+        rows: int64 (N,).
+        probabilities: (N, K) by task.
+        tasks: in the order of the columns.
+        splits: name of the split of each row, where there are splits.
+        labels: label of each row by task, None where unknown; a task without labels has no such column.
+    """
+    data: dict[str, Sequence[object]] = {"image": table.frame[table.roles.image][rows].to_list()}
+    if splits is not None:
+        data["split"] = list(splits)
+    for task in tasks:
+        best = probabilities[task.name].max(dim=1)
+        if labels is not None and task.name in labels:
+            data[task.name] = list(labels[task.name])
+        data[f"{task.name}.predicted"] = [task.classes[index] for index in best.indices.tolist()]
+        data[f"{task.name}.confidence"] = best.values.tolist()
+        for index, name in enumerate(task.classes):
+            data[f"{task.name}.p({name})"] = probabilities[task.name][:, index].tolist()
+    return pl.DataFrame(data, strict=False)
