@@ -7,7 +7,51 @@ import os
 # Threads of the tests' maths: two cores are there, and more threads only fight over them.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
+
+def draw_shape(path: Path, label: int, seed: int, size: int = 48) -> Path:
+    """A bright disc (0) or square (1) somewhere on a noisy ground."""
+    generator = np.random.default_rng(seed)
+    image = Image.fromarray(generator.integers(0, 60, (size, size, 3), dtype=np.uint8))
+    x, y = generator.integers(4, size // 2, 2)
+    box = [int(x), int(y), int(x) + size // 3, int(y) + size // 3]
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if label == 0 else draw.rectangle)(box, fill=(230, 230 - 40 * label, 220))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """Draws N pictures of discs and squares; gives their paths and labels 0 and 1."""
+
+    def draw(count: int):
+        labels = [row % 2 for row in range(count)]
+        paths = [draw_shape(tmp_path / "shapes" / f"{row}.png", label, row) for row, label in enumerate(labels)]
+        return paths, labels
+
+    return draw
+
+
+@pytest.fixture
+def shape_folder(tmp_path):
+    """A folder class/image of discs and squares, more discs than squares."""
+
+    def draw(discs: int = 40, squares: int = 20, name: str = "data") -> Path:
+        root = tmp_path / name
+        for row in range(discs):
+            draw_shape(root / "disc" / f"{row}.png", 0, row)
+        for row in range(squares):
+            draw_shape(root / "square" / f"{row}.png", 1, 1000 + row)
+        return root
+
+    return draw
 
 
 @pytest.fixture(autouse=True)

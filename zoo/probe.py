@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timing:
-    """Seconds of one call, measured several times after a warm-up."""
-
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """The median in seconds."""
-        return statistics.median(self.seconds)
 
 
 def synchronise(device: torch.device) -> None:
@@ -28,18 +14,24 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def time_call(call: Callable[[], object], device: torch.device, *, warmup: int = 1, repeats: int = 3) -> Timing:
-    """Time `call`, which works on `device`, after `warmup` calls that are not counted."""
-    for _ in range(warmup):
-        call()
-    seconds = []
-    for _ in range(repeats):
-        synchronise(device)
-        started = time.perf_counter()
-        call()
-        synchronise(device)
-        seconds.append(time.perf_counter() - started)
-    return Timing(seconds=tuple(seconds))
+def race(calls: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 3) -> list[float]:
+    """Seconds of each call, the least of a few interleaved rounds after one that only warms up.
+
+    The least, because whatever else the machine does only ever adds time; interleaved, so that it adds to all alike.
+    A call that took twice as long as the best so far is not repeated.
+    """
+    best = [float("inf")] * len(calls)
+    for number in range(rounds + 1):
+        for index, call in enumerate(calls):
+            if number > 1 and best[index] > 2 * min(best):
+                continue
+            synchronise(device)
+            started = time.perf_counter()
+            call()
+            synchronise(device)
+            if number:
+                best[index] = min(best[index], time.perf_counter() - started)
+    return best
 
 
 def pick_device(name: str | None = None) -> torch.device:

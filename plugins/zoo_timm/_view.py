@@ -67,9 +67,9 @@ def _has_class_token(module: nn.Module) -> bool:
 
 
 def _kinds(module: nn.Module, width: int) -> tuple[FeatureKind, ...]:
-    channels: int = module.num_features  # type: ignore[assignment]
     if not classifier_paths(module):  # an encoder, which pools nothing itself
-        return (FeatureKind(name="mean", width=channels), FeatureKind(name="tokens", width=channels))
+        return (FeatureKind(name="mean", width=width), FeatureKind(name="tokens", width=width))
+    channels: int = module.num_features  # type: ignore[assignment]
     kinds = [FeatureKind(name="pooled", width=width)]
     if _prefix(module) is None:
         return tuple(kinds)
@@ -101,16 +101,23 @@ def extract(module: nn.Module, images: Tensor, kind: str) -> Tensor:
 
 def _tokens(module: nn.Module, images: Tensor) -> Tensor:
     """All tokens (B, N, C); a few networks lay them out as a map, with channels last or first."""
-    tokens: Tensor = module.forward_features(images)  # type: ignore[operator]
+    if classifier_paths(module):
+        tokens: Tensor = module.forward_features(images)  # type: ignore[operator]
+        width = module.num_features
+    else:
+        tokens, width = module(images), module.head_hidden_size  # an encoder's forward ends in its neck
     if tokens.ndim == 3:
         return tokens
-    return tokens.flatten(1, 2) if tokens.shape[-1] == module.num_features else tokens.flatten(2).transpose(1, 2)
+    return tokens.flatten(1, 2) if tokens.shape[-1] == width else tokens.flatten(2).transpose(1, 2)
 
 
 def _input(module: nn.Module) -> tuple[InputSpec, tuple[str, ...]]:
     resolve: Any = data_config.resolve_model_data_config
     cfg: dict[str, Any] = resolve(module)
     channels, height, width = cfg["input_size"]
+    # What the user built the network for stands above what its weights were made for.
+    channels = getattr(module, "in_chans", channels)
+    height, width = getattr(getattr(module, "patch_embed", None), "img_size", None) or (height, width)
     mode = cfg.get("crop_mode") or "center"
     notes = () if mode in ("center", "squash") else (f"timm crops it {mode!r}; here it is cropped to its center",)
     dynamic = getattr(module, "dynamic_img_size", False)

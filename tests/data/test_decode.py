@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from zoo.data.decode import UndecodableError, decode
@@ -200,9 +201,11 @@ def test_a_strip_that_would_fill_the_memory_is_refused(encoded):
 
 
 def test_damaged_metadata_beside_good_pixels_is_no_hole(picture, encoded):
-    image = picture()
-    data = encoded(image, "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff" + b"\x01" * 40)
+    data = encoded(picture(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff" + b"\x01" * 40)
     assert decode(data, SMALL).shape == (8, 8, 3)
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 4\nno hexadecimal digits")
+    assert decode(encoded(picture(), pnginfo=text), SMALL).shape == (8, 8, 3)
 
 
 def test_an_unknown_interpolation_is_named(picture, encoded):

@@ -182,7 +182,9 @@ def test_input_follows_the_weights_configuration():
     assert view.input.mean == (0.5, 0.5, 0.5)
     with torch.device("meta"):
         grey = SOURCE.describe(timm.create_model("resnet10t", in_chans=1))
+        small = SOURCE.describe(timm.create_model("test_vit", img_size=96))
     assert grey.input.channels == 1
+    assert small.input.size == (96, 96)
 
 
 def test_border_crops_are_noted(monkeypatch):
@@ -207,9 +209,81 @@ def test_networks_of_the_users_own_are_recognised_whatever_was_done_to_their_cla
         assert SOURCE.describe(timm.create_model("test_resnet", features_only=True)) is None
 
 
-def test_a_network_without_any_stages_is_refused():
-    module = _build("test_resnet").module
-    module.feature_info = []
-    module.group_matcher = None
-    del module.__class__  # noqa: B018
-""" + '''
+def test_a_network_without_any_stages_is_refused(monkeypatch):
+    module = _build("poolformer_s12").module
+    monkeypatch.setattr(module, "feature_info", [])
+    with pytest.raises(ZooError, match=r"timm/poolformer_s12 cannot be divided into stages: timm says nothing"):
+        SOURCE.describe(module)
+
+
+def test_an_encoder_has_no_place_for_a_classifier():
+    name = next((name for name in ENTRIES if name.startswith("qwen3_vit") and name.endswith("_enc")), None)
+    if name is None:
+        pytest.skip("this timm has no encoder-only networks")
+    view = _build(name)
+    check_view(view)
+    assert (view.classifier, [kind.name for kind in view.features]) == ((), ["mean", "tokens"])
+    assert view.extract(view.module, _images(view), "mean").shape == (2, view.features[0].width)
+    view.reset_classifier(view.module, 0)
+    with pytest.raises(ZooError, match="an encoder without a place for a classifier"):
+        view.reset_classifier(view.module, 3)
+
+
+def test_unknown_models_and_tags_are_refused():
+    with pytest.raises(UnknownNameError, match="no architecture 'resnet10000'"):
+        SOURCE.build("resnet10000", None)
+    with pytest.raises(WeightsError, match="no weights 'best'; there are r160_in1k, and none"):
+        SOURCE.build("test_vit", "best")
+    bare = next(name for name, entry in ENTRIES.items() if not entry.tags)
+    with pytest.raises(WeightsError, match="no weights 'best'; there are none"):
+        SOURCE.build(bare, "best")
+
+
+def test_without_a_network_the_answer_is_quick_and_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(zoo_timm._hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(zoo_timm._hub, "hf_hub_download", _not_here)
+    monkeypatch.setattr(zoo_timm._hub, "get_session", _unreachable)
+    started = time.perf_counter()
+    with pytest.raises(WeightsError, match=r"(?s)huggingface\.co/timm/test_vit\.r160_in1k.*hf download.*weights none"):
+        SOURCE.build("test_vit", "r160_in1k")
+    assert time.perf_counter() - started < 5
+
+
+def _not_here(*_, **__):
+    raise FileNotFoundError("not in the cache")
+
+
+def _unreachable():
+    raise ConnectionError("Name or service not known")
+
+
+def _file(tmp_path, monkeypatch, state):
+    path = tmp_path / "model.safetensors"
+    save_file(state, path)
+    monkeypatch.setattr(zoo_timm._source, "fetch", lambda *_: path)
+
+
+def test_weights_on_this_machine_are_loaded_and_named(tmp_path, monkeypatch):
+    state = timm.create_model("test_vit").state_dict()
+    _file(tmp_path, monkeypatch, state)
+    view = SOURCE.build("test_vit", "r160_in1k")
+    assert (view.weights, view.licence, view.notes) == ("r160_in1k", "apache-2.0", ())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in view.module.state_dict().items())
+
+
+def test_weights_that_lack_a_tensor_are_refused(tmp_path, monkeypatch):
+    state = timm.create_model("test_vit").state_dict()
+    del state["norm.weight"]
+    _file(tmp_path, monkeypatch, state)
+    with pytest.raises(
+        WeightsError, match=r'(?s)could not be loaded from .*model\.safetensors.*Missing key.*"norm\.weight"'
+    ):
+        SOURCE.build("test_vit", "r160_in1k")
+
+
+def test_what_timm_loads_leniently_is_noted_where_it_is_missing(tmp_path, monkeypatch):
+    state = timm.create_model("dla46_c").state_dict()
+    del state["level0.0.weight"]
+    _file(tmp_path, monkeypatch, state)
+    view = SOURCE.build("dla46_c", "in1k")
+    assert view.notes == ("not among the weights, so untrained: level0.0.weight",)

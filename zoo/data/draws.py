@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 from zoo.errors import DataError
 
 Rows = NDArray[np.int64]
-_FOLDS = 20
+_FOLDS = 10  # each costs time for every group; tenths are near enough to any share
 _SHUFFLES = 5
 
 
@@ -54,7 +54,7 @@ def draw(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: 
     """
     _check_enough(rows, strata, later)
     if strata.groups is not None:
-        return _draw_groups(rows, strata, part, share, later, seed)
+        return _draw_groups(rows, strata, strata.groups[rows], part, share, later, seed)
     rng = np.random.default_rng(seed)
     known, blank = rows[strata.codes[rows] >= 0], rows[strata.codes[rows] < 0]
     stay, held = _draw_stratified(known, strata.codes[known], share, later, seed)
@@ -105,12 +105,14 @@ def _evened_out(codes: Rows, stay: Rows, held: Rows, later: int) -> tuple[Rows, 
     return stay, held
 
 
-def _draw_groups(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
+def _draw_groups(
+    rows: Rows, strata: Strata, groups: Rows, part: str, share: float, later: int, seed: int
+) -> tuple[Rows, Rows]:
     """The division by whole groups that comes closest to `share` of every class."""
     for shuffle in range(_SHUFFLES):
         found = [
             held
-            for held in _group_candidates(rows, strata, share, seed + 1000 * shuffle)
+            for held in _group_candidates(strata.codes[rows], groups, share, seed + 1000 * shuffle)
             if _each_class_stands(rows[~held], rows[held], strata, later)
         ]
         if found:
@@ -122,19 +124,16 @@ def _draw_groups(rows: Rows, strata: Strata, part: str, share: float, later: int
     )
 
 
-def _group_candidates(rows: Rows, strata: Strata, share: float, seed: int) -> Iterator[NDArray[np.bool_]]:
+def _group_candidates(codes: Rows, groups: Rows, share: float, seed: int) -> Iterator[NDArray[np.bool_]]:
     """Masks of rows to hold out: unions of as many folds as make up the share."""
-    if strata.groups is None:
-        return
-    codes, groups = strata.codes[rows], strata.groups[rows]
     most = min(_FOLDS, len(np.unique(groups)), int(np.unique(codes, return_counts=True)[1].max()))
     part = max(Fraction(share).limit_denominator(most), Fraction(1, most))
     folds, take = (part.denominator, part.numerator) if part < 1 else (most, most - 1)
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    fold_of = np.empty(len(rows), dtype=np.int64)
+    fold_of = np.empty(len(codes), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds; checked on the result
-        for fold, (_, inside) in enumerate(splitter.split(rows, codes, groups)):
+        for fold, (_, inside) in enumerate(splitter.split(codes, codes, groups)):
             fold_of[inside] = fold
     for first in range(folds):
         yield (fold_of - first) % folds < take

@@ -19,7 +19,7 @@ from torch import Tensor
 from zoo.data.ingest import Images
 from zoo.errors import IntegrityError
 from zoo.features.prefix import Prefix, Recipe
-from zoo.probe import time_call
+from zoo.probe import race
 from zoo.specs import BackboneView
 
 COSINE = 0.98
@@ -74,13 +74,12 @@ def choose_prefix(
     """
     can_fold, decisions = _fold_decision(view, kind, device)
     example = images.pixels(rows[: TIMED_ROWS[device.type]])
-    candidates = ["fp32", "bf16"] if precision == "auto" else [precision]
-    prefixes, seconds = [], []
-    for name in candidates:
-        for channels_last in (True, False) if _has_convolutions(view) else (False,):
-            prefix = Prefix(view, kind, Recipe(precision=name, channels_last=channels_last, fold=can_fold), device)
-            prefixes.append(prefix)
-            seconds.append(time_call(lambda prefix=prefix: prefix(example), device, repeats=2).median)  # type: ignore[misc]
+    prefixes = [
+        Prefix(view, kind, Recipe(precision=name, channels_last=channels_last, fold=can_fold), device)
+        for name in (("fp32", "bf16") if precision == "auto" else (precision,))
+        for channels_last in ((True, False) if _has_convolutions(view) else (False,))
+    ]
+    seconds = race([lambda prefix=prefix: prefix(example) for prefix in prefixes], device)  # type: ignore[misc]
     order = sorted(range(len(prefixes)), key=lambda index: seconds[index])
     speeds = ", ".join(f"{prefixes[i].recipe} {len(example) / seconds[i]:.0f}/s" for i in order)
     best = prefixes[order[0]]

@@ -1,0 +1,230 @@
+"""The loop: cached and uncached training agree bit for bit, the best epoch is kept, and numbers are honest."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from zoo.data.ingest import ingest
+from zoo.errors import ZooError
+from zoo.features.extract import extract
+from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.model.load import assemble, strip
+from zoo.model.network import TaskHeads
+from zoo.model.view import build_view
+from zoo.specs import Phase, Target, Task, Timeline
+from zoo.training.inputs import CachedFeatures, LiveFeatures, Pixels
+from zoo.training.loop import Data, Settings, Trainer
+from zoo.training.optimiser import Rates, build_optimiser, build_schedule
+from zoo.training.strategy import Answer
+
+TASK = Task(name="shape", classes=("disc", "square"))
+TASKS = (TASK,)
+ANSWERS = {"shape": Answer()}
+CPU = torch.device("cpu")
+
+
+class Fixed:
+    """Inputs that are there already."""
+
+    def __init__(self, features):
+        self.features = features
+
+    def take(self, rows):
+        return (self.features[rows],)
+
+
+def settings(epochs=3, batch_size=8, lr=0.01, **fields):
+    phase = Phase(name="head", start=0, stop=epochs, trainable=frozenset())
+    defaults = {
+        "timeline": Timeline(phases=(phase,)),
+        "rates": Rates(head=lr, backbone=1e-3, weight_decay=0.05, warmup=0.1),
+        "batch_size": batch_size,
+        "metric": "accuracy",
+        "seed": 0,
+        "autocast": False,
+        "device": CPU,
+    }
+    return Settings(**{**defaults, **fields})
+
+
+def toy(rows=40, width=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(rows) % 2
+    features = torch.randn(rows, width, generator=generator) + labels[:, None]
+    target = Target(value=labels, mask=torch.ones(rows, dtype=torch.bool))
+    data = Data(
+        inputs=Fixed(features),
+        covariates=None,
+        targets={"shape": target},
+        train=torch.arange(0, 32),
+        val=torch.arange(32, rows),
+    )
+    return data, TaskHeads([TASK], width)
+
+
+def trainer(data, heads, own):
+    return Trainer(heads, heads, lambda given, c: heads(given[0], c), data, (TASK,), {"shape": Answer()}, own)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    weights = []
+    for seed in (0, 0, 1):
+        data, heads = toy()
+        trainer(data, heads, settings(seed=seed)).fit()
+        weights.append(heads.heads[0].weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_training_leaves_the_callers_random_state_alone():
+    data, heads = toy()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trainer(data, heads, settings()).fit()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_best_epoch_by_validation_is_what_is_kept():
+    data, heads = toy()
+    kept = {}
+    own = trainer(data, heads, settings(epochs=6, lr=0.05))
+    plain = own.validate
+
+    def watched():
+        found = plain()
+        kept[len(kept)] = (found["shape/accuracy"], copy.deepcopy(heads.state_dict()))
+        return found
+
+    own.validate = watched
+    fit = own.fit()
+    best = max(kept, key=lambda epoch: (kept[epoch][0], -epoch))
+    assert fit.best_epoch == best
+    assert fit.best_value == kept[best][0]
+    assert all(torch.equal(value, kept[best][1][name]) for name, value in heads.state_dict().items())
+    assert [row["epoch"] for row in fit.history] == [0, 1, 2, 3, 4, 5]
+
+
+def test_validation_scores_logits_as_they_will_be_corrected_at_inference():
+    data, heads = toy()
+    own = Trainer(
+        heads,
+        heads,
+        lambda given, c: heads(given[0], c),
+        data,
+        (TASK,),
+        {"shape": Answer(logit_bias=(100.0, 0.0))},
+        settings(),
+    )
+    assert own.validate()["shape/accuracy"] == 0.5  # everything is called the first class
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_hint():
+    data, heads = toy()
+    data.inputs.features[3] = float("inf")
+    with pytest.raises(ZooError, match=r"the loss of epoch 0 is nan; lower the learning rate"):
+        trainer(data, heads, settings()).fit()
+
+
+def test_a_sampler_draws_from_the_training_rows_alone():
+    data, heads = toy()
+    asked = []
+
+    class Watched(Fixed):
+        def take(self, rows):
+            asked.append(rows)
+            return super().take(rows)
+
+    def ones(labels, epoch, generator):
+        return torch.nonzero(labels == 1).flatten().repeat(2)
+
+    watched = dataclasses.replace(data, inputs=Watched(data.inputs.features))
+    answers = {"shape": Answer(sampler=ones)}
+    own = settings(epochs=1)
+    Trainer(heads, heads, lambda given, c: heads(given[0], c), watched, (TASK,), answers, own).fit()
+    trained = torch.cat(asked[:-1])
+    assert len(trained) == 32
+    assert set(trained.tolist()) == set(range(1, 32, 2))
+
+
+def test_the_schedule_warms_up_then_falls_to_zero_in_real_rates():
+    layer = torch.nn.Linear(2, 2)
+    optimiser = build_optimiser(layer, layer, Rates(head=0.1, backbone=1.0, weight_decay=0.05, warmup=0.2))
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.05, 0.0]
+    schedule = build_schedule(optimiser, 10, 0.2)
+    rates = []
+    for _ in range(10):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates[:3] == pytest.approx([0.05, 0.1, 0.1])
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_every_parameter_is_in_the_optimiser_and_heads_have_their_own_rate():
+    model = zoo.load("timm/test_efficientnet", num_classes=2, weights="none", freeze="head")
+    optimiser = build_optimiser(model, model.heads, Rates(head=0.1, backbone=0.01, weight_decay=0.05, warmup=0.0))
+    held = sum(len(group["params"]) for group in optimiser.param_groups)
+    assert held == len(list(model.parameters()))
+    own = {id(p) for p in model.heads.parameters()}
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            assert group["lr"] == (0.1 if id(parameter) in own else 0.01)
+            assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0)
+
+
+@pytest.fixture
+def pictures(shapes, tmp_path):
+    """64 decoded pictures for a small network with 16 more to validate on."""
+    view = strip(build_view("timm/test_efficientnet", "none"))
+    model = assemble(view, TASKS)
+    paths, labels = shapes(80)
+    images = ingest(paths, model.view.input, tmp_path / "images")
+    targets = {"shape": Target(value=torch.tensor(labels), mask=torch.ones(80, dtype=torch.bool))}
+    return model, images, targets
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_training_on_the_cache_is_bit_for_bit_training_without_it(pictures, tmp_path, fold, channels_last):
+    model, images, targets = pictures
+    prefix = Prefix(model.view, model.kind, Recipe(fold=fold, channels_last=channels_last), CPU)
+    rows = np.arange(80)
+    # Batches of 16 in both, because one row of a batch may round otherwise in a batch of another size.
+    found = extract(prefix, images, rows, digest=weights_digest(model.backbone), cache=tmp_path, batch=16)
+    weights = {}
+    for name, inputs in {
+        "cached": CachedFeatures(found.features, torch.arange(80), CPU),
+        "live": LiveFeatures(prefix, images),
+    }.items():
+        heads = TaskHeads([TASK], prefix.width)
+        heads.standardise.fit(found.features[:64])
+        data = Data(inputs=inputs, covariates=None, targets=targets, train=torch.arange(64), val=torch.arange(64, 80))
+        own = settings(batch_size=16, epochs=3)
+        fit = trainer(data, heads, own).fit()
+        weights[name] = (heads.state_dict(), [row["train_loss"] for row in fit.history])
+    assert weights["cached"][1] == weights["live"][1]
+    for name, value in weights["cached"][0].items():
+        assert torch.equal(value, weights["live"][0][name]), name
+
+
+def test_a_network_trains_through_pixels_and_its_frozen_part_stands_still(pictures):
+    model, images, targets = pictures
+    frozen = zoo.freeze(model, "last(1)")
+    data = Data(
+        inputs=Pixels(images, CPU, channels_last=True),
+        covariates=None,
+        targets=targets,
+        train=torch.arange(64),
+        val=torch.arange(64, 80),
+    )
+    before = copy.deepcopy(model.state_dict())
+    own = settings(batch_size=16, epochs=2)
+    Trainer(model, model.heads, lambda given, c: model.logits(given[0], c), data, TASKS, ANSWERS, own).fit()
+    frozen.verify()
+    assert all(not torch.equal(before[name], model.state_dict()[name]) for name in frozen.trainable)
