@@ -15,13 +15,14 @@ from PIL import Image, ImageDraw
 
 
 def draw_shape(path: Path, label: int, seed: int, size: int = 48) -> Path:
-    """A bright disc (0) or square (1) somewhere on a noisy ground."""
+    """A red disc (0) or a blue square (1) somewhere on a noisy ground."""
     generator = np.random.default_rng(seed)
     image = Image.fromarray(generator.integers(0, 60, (size, size, 3), dtype=np.uint8))
     x, y = generator.integers(4, size // 2, 2)
     box = [int(x), int(y), int(x) + size // 3, int(y) + size // 3]
     draw = ImageDraw.Draw(image)
-    (draw.ellipse if label == 0 else draw.rectangle)(box, fill=(230, 230 - 40 * label, 220))
+    fill = (230, 60, 60) if label == 0 else (60, 60, 230)
+    (draw.ellipse if label == 0 else draw.rectangle)(box, fill=fill)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
     return path

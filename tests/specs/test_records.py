@@ -88,7 +88,7 @@ def test_a_target_whose_parts_do_not_fit_is_refused():
 
 
 def test_nothing_but_the_splitter_makes_a_training_view():
-    with pytest.raises(TypeError, match="made by zoo.data.splits alone"):
+    with pytest.raises(TypeError, match=r"made by zoo.data.splits alone"):
         TrainView(object(), rows=np.arange(2), statistics={}, covariates=None)
     view = TrainView(SPLITTERS_SEAL, rows=np.arange(2), statistics={}, covariates=None)
     assert len(view) == 2

@@ -109,7 +109,7 @@ def test_a_shift_of_the_wrong_length_names_the_strategy(monkeypatch):
 
 
 def test_an_unknown_strategy_is_pointed_at_with_close_names():
-    with pytest.raises(OptionError, match="unknown imbalance strategy 'class-weight'.*did you mean class-weights"):
+    with pytest.raises(OptionError, match=r"unknown imbalance strategy 'class-weight'.*did you mean class-weights"):
         answer("class-weight", ELPV)
     assert "class-weights" in STRATEGIES.names()
 
