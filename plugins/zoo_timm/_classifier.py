@@ -56,8 +56,9 @@ def width_of(module: nn.Module, paths: tuple[str, ...]) -> int:
         if isinstance(layer, nn.Conv2d):
             return layer.in_channels
         beside = [] if _alone(module, paths[0], paths) else list(_parent(module, paths[0]).parameters())
-        if beside:  # the classifier is off; what stands before it tells
-            return int(beside[-1].shape[0])
+        wide = [len(parameter) for parameter in beside if parameter.numel() > 1]  # some scales are single numbers
+        if wide:  # the classifier is off; what stands before it tells
+            return wide[-1]
     width: int = module.head_hidden_size  # type: ignore[assignment]
     return width
 

@@ -165,8 +165,8 @@ def test_covariates_reach_the_head(shape_folder, tmp_path):
     options = {"target": ("label",), "epochs": 30, "lr": 0.01}
     blind = train(root / "t.csv", tmp_path / "blind", **options).metrics["label"]["test"]["accuracy"]
     seeing = train(root / "t.csv", tmp_path / "seeing", covariate=("hint",), **options)
-    assert blind < 0.7
-    assert seeing.metrics["label"]["test"]["accuracy"] > 0.95
+    assert blind < 0.65
+    assert seeing.metrics["label"]["test"]["accuracy"] > 0.85
 
 
 def test_bad_files_stop_the_run_with_their_list_or_are_dropped(shape_folder, tmp_path):

@@ -5,6 +5,7 @@ Only the command that is asked for is imported.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -34,7 +35,31 @@ commands:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for a request that cannot be met, 130 after Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left("\n"):
+            raise  # another pipe broke, such as one to a worker
+        return 0
+    except SystemExit:  # the parser of options, after its help or its error
+        _reader_left("")
+        raise
+    return code
+
+
+def _reader_left(probe: str) -> bool:
+    """Whether nobody reads standard output any more, as in `zoo list | head`; what is still to come is then dropped."""
+    try:
+        sys.stdout.write(probe)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _dispatch(words: list[str]) -> int:
     debug = bool(words) and words[0] == "--debug"
     words = words[debug:]
     if not words or words[0] in ("-h", "--help", "help"):
@@ -69,7 +94,4 @@ def _run(command: str, words: list[str], *, debug: bool) -> int:
             raise
         sys.stderr.write(f"\nzoo {command}: stopped; what was computed before stays in the cache\n")
         return 130
-    except BrokenPipeError:  # the reader of a pipe has had enough, as in `zoo list | head`
-        sys.stderr.close()
-        return 0
     return 0

@@ -17,6 +17,9 @@ def run(words: Sequence[str]) -> None:
     if config.json:
         write_json(found)
         return
+    if not found:
+        write("no plugin is installed, not even our own: `pip install --editable .` in a checkout announces them")
+        return
     width = max(len(plugin["name"]) for plugin in found)
     for plugin in found:
         offers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin["offers"].items())

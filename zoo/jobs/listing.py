@@ -101,15 +101,18 @@ def info(name: str, policy: str = "head") -> Info:
     """Build a backbone with random weights, without memory where that works, and describe it.
 
     Raises:
-        ZooError: unknown name or policy.
+        ZooError: unknown name, tag or policy.
     """
     import torch
 
-    from zoo.model.view import build_view, find_entry
+    from zoo.model.view import build_view, find_entry, split_name
     from zoo.specs import parse_policy
 
     parsed = parse_policy(policy)
     row = find_entry(name)
+    tag, tags = split_name(name)[2], row.entry.tags
+    if tag is not None and tag not in tags:
+        raise UnknownNameError(f"{row.name} has no weights {tag!r}{suggest(tag, tags)}; it has {', '.join(tags)}")
     try:
         with torch.device("meta"):
             view = build_view(row.name, "none")

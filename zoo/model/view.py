@@ -107,6 +107,5 @@ def check_view(view: BackboneView) -> None:
             raise PluginError(f"the source of {view.name} gives a wrong view: {', '.join(sorted(names)[:5])} {what}")
     if not view.stages or not view.features:
         raise PluginError(f"the source of {view.name} gives a view without {'features' if view.stages else 'stages'}")
-    names = [stage.name for stage in view.stages]
-    if len(set(names)) != len(names):
-        raise PluginError(f"the source of {view.name} gives two stages one name: {', '.join(names)}")
+    if len(set(view.stage_names)) != len(view.stages):
+        raise PluginError(f"the source of {view.name} gives two stages one name: {', '.join(view.stage_names)}")

@@ -1,17 +1,19 @@
 """The list of every backbone, kept in the user's cache folder so that a warm `zoo list` imports no library.
 
 The key holds what may change the list: every installed distribution with its version, the sources of editable plugins,
-Python's version and ZOO_DISABLE. A catalogue under another key is made anew.
+Python's version and ZOO_DISABLE. A catalogue under another key is made anew. One in which something failed is not kept:
+what failed may work the next time, for reasons that no key holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,14 +22,17 @@ from pathlib import Path
 
 from zoo.errors import NameClashError
 from zoo.hooks import GROUP
-from zoo.specs.records import API_VERSION, BackboneEntry
+from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogueRow:
-    """One backbone of the catalogue; `entry` is as its source gave it."""
+    """One backbone of the catalogue; `entry` is as its source gave it.
+
+    `source` is what users write before the slash: `distribution:source` where two distributions claim one name.
+    """
 
     source: str
     distribution: str
@@ -70,16 +75,33 @@ def _installed() -> list[str]:
 def _sources() -> list[tuple[str, int, int]]:
     """Size and time of every source file of the plugins, so that an edit to an editable one is seen."""
     files: list[tuple[str, int, int]] = []
-    for package in sorted({point.module.partition(".")[0] for point in entry_points(group=GROUP)} - {"zoo"}):
-        try:
-            spec = find_spec(package)
-        except (ImportError, ValueError):
-            continue
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in sorted(Path(folder).rglob("*.py")):
+    for module in sorted(_modules() - {"zoo"}):
+        for path in _files(module):
+            with contextlib.suppress(OSError):  # a dangling link, such as an editor's lock file
                 status = path.stat()
                 files.append((str(path), status.st_size, status.st_mtime_ns))
     return files
+
+
+def _modules() -> set[str]:
+    """The top-level modules of the plugins."""
+    modules: set[str] = set()
+    for point in entry_points(group=GROUP):
+        with contextlib.suppress(AttributeError):  # it names no module at all; loading it says so
+            modules.add(point.module.partition(".")[0])
+    return modules
+
+
+def _files(module: str) -> list[Path]:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is None:
+        return [Path(spec.origin)] if spec.origin else []
+    return sorted(path for folder in spec.submodule_search_locations for path in Path(folder).rglob("*.py"))
 
 
 def catalogue_key() -> str:
@@ -96,8 +118,9 @@ def catalogue() -> Catalogue:
     stored = _read(path, key)
     if stored is not None:
         return stored
-    made = _make()
-    _write(path, key, made)
+    made, complete = _make()
+    if complete:
+        _write(path, key, made)
     return made
 
 
@@ -119,24 +142,51 @@ def _read(path: Path, key: str) -> Catalogue | None:
         return None  # absent, torn or of another format: it is only a cache, and made anew
 
 
-def _make() -> Catalogue:
+def _make() -> tuple[Catalogue, bool]:
+    """The catalogue, and whether every plugin and source answered."""
     from zoo.registry.lookup import SOURCES
     from zoo.registry.plugins import failures
 
     rows: list[CatalogueRow] = []
-    problems = [f"plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.failure}" for bad in failures()]
+    broken = [f"plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.failure}" for bad in failures()]
+    clashes: list[str] = []
     for plugin, source in SOURCES.items():
+        name = _name_before_slash(plugin.distribution, source.name, clashes)
+        if name is None:
+            continue
         try:
-            SOURCES.get(f"{plugin.distribution}:{source.name}")
-            entries = list(source.entries())
+            entries = _entries(source)
+        except (Exception, SystemExit) as error:
+            broken.append(f"source {source.name!r} of {plugin.distribution}: {type(error).__name__}: {error}")
+            continue
+        rows += [CatalogueRow(source=name, distribution=plugin.distribution, entry=entry) for entry in entries]
+    problems = tuple(dict.fromkeys(broken + clashes))
+    return Catalogue(rows=tuple(sorted(rows, key=lambda row: row.name)), problems=problems), not broken
+
+
+def _name_before_slash(distribution: str, source: str, clashes: list[str]) -> str | None:
+    """The shortest name that means this source alone, or None; says in `clashes` why it is not the source's own."""
+    from zoo.registry.lookup import SOURCES
+
+    for name in (source, f"{distribution}:{source}"):
+        try:
+            SOURCES.get(name)
         except NameClashError as error:
-            problems.append(str(error))
-            continue
-        except Exception as error:
-            problems.append(f"source {source.name!r} of {plugin.distribution}: {type(error).__name__}: {error}")
-            continue
-        rows += [CatalogueRow(source=source.name, distribution=plugin.distribution, entry=entry) for entry in entries]
-    return Catalogue(rows=tuple(sorted(rows, key=lambda row: row.name)), problems=tuple(dict.fromkeys(problems)))
+            clashes.append(str(error))
+        else:
+            return name
+    return None
+
+
+def _entries(source: BackboneSource) -> list[BackboneEntry]:
+    # What a library prints when it is imported would spoil the output that programs read.
+    with contextlib.redirect_stdout(io.StringIO()):
+        entries = list(source.entries())
+    for entry in entries:
+        if not isinstance(entry, BackboneEntry):
+            raise TypeError(f"entries() gave {entry!r}, which is no BackboneEntry")
+        json.dumps(_sparse(entry))  # an entry that cannot be kept must not stop the others from being
+    return entries
 
 
 def _sparse(entry: BackboneEntry) -> dict[str, object]:
@@ -146,10 +196,11 @@ def _sparse(entry: BackboneEntry) -> dict[str, object]:
 def _write(path: Path, key: str, made: Catalogue) -> None:
     rows = [(row.source, row.distribution, _sparse(row.entry)) for row in made.rows]
     text = json.dumps({"key": key, "rows": rows, "problems": made.problems}, separators=(",", ":"))
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(path)
-    except OSError:
-        return  # a cache that cannot be written costs time, nothing else
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError:  # a cache that cannot be written costs time, nothing else
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
@@ -53,16 +54,22 @@ class Shelf(Generic[R]):
             return found[0][1]
         if not found:
             raise UnknownNameError(self._unknown(name, bare))
-        claims = " and ".join(f"{plugin.distribution} {plugin.version} ({plugin.name})" for plugin, _ in found)
-        choices = " or ".join(dict.fromkeys(f"{plugin.distribution}:{bare}" for plugin, _ in found))
-        raise NameClashError(
-            f"{self.kind} {bare!r} is claimed by {claims}; say {choices}, or switch one off with ZOO_DISABLE"
-        )
+        raise NameClashError(self._claimed(bare, [plugin for plugin, _ in found]))
+
+    def _claimed(self, bare: str, claimants: list[Plugin]) -> str:
+        claims = " and ".join(f"{plugin.distribution} {plugin.version} ({plugin.name})" for plugin in claimants)
+        by = Counter(plugin.distribution for plugin in claimants)
+        # A distribution that claims a name twice cannot be told apart from itself.
+        choices = [f"{distribution}:{bare}" for distribution, count in by.items() if count == 1]
+        advice = f"say {' or '.join(choices)}, or switch" if choices else "switch"
+        return f"{self.kind} {bare!r} is claimed by {claims}; {advice} one off with ZOO_DISABLE=DISTRIBUTION:PLUGIN"
 
     def _unknown(self, name: str, bare: str) -> str:
         known = self.names()
         listed = f"there are {', '.join(known)}" if known else "no plugin offers one"
-        return f"unknown {self.kind} {name!r}; {listed}{suggest(bare, known)}{describe_failures()}"
+        homes = sorted({f"{plugin.distribution}:{bare}" for plugin, record in self.items() if record.name == bare})
+        hint = f"; did you mean {' or '.join(homes)}?" if homes else suggest(bare, known)
+        return f"unknown {self.kind} {name!r}; {listed}{hint}{describe_failures()}"
 
     def of_call(self, call: Call) -> R:
         """The record that a call in an option names; errors point at the place in the option."""

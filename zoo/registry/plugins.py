@@ -50,29 +50,32 @@ class Plugin:
 
 
 def disabled_names() -> frozenset[str]:
-    """Entry-point names that the environment variable ZOO_DISABLE lists, separated by commas."""
+    """Entry points, as `name` or `distribution:name`, that the environment variable ZOO_DISABLE lists with commas."""
     return frozenset(part.strip() for part in os.environ.get("ZOO_DISABLE", "").split(",") if part.strip())
 
 
 @cache
 def load_plugins() -> tuple[Plugin, ...]:
     """Every plugin that is installed, loaded once in this process, in the order of distribution and name."""
-    points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
+    found = sorted(
+        ((_stated(point, "Name"), point.name, point) for point in entry_points(group=GROUP)), key=lambda one: one[:2]
+    )
     disabled = disabled_names()
-    return tuple(_disabled(point) if point.name in disabled else _load(point) for point in points)
+    return tuple(
+        _plugin(point, records={}, disabled=True) if {name, f"{distribution}:{name}"} & disabled else _load(point)
+        for distribution, name, point in found
+    )
 
 
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "(unknown distribution)"
+def _stated(point: EntryPoint, field: str) -> str:
+    """A field of the distribution's metadata, which an installation that broke half-way may have lost."""
+    if point.dist is None or field not in point.dist.metadata:
+        return "(unknown)"
+    return point.dist.metadata[field]
 
 
 def _plugin(point: EntryPoint, **fields: Any) -> Plugin:
-    version = point.dist.version if point.dist else ""
-    return Plugin(name=point.name, distribution=_distribution(point), version=version, **fields)
-
-
-def _disabled(point: EntryPoint) -> Plugin:
-    return _plugin(point, records={}, disabled=True)
+    return Plugin(name=point.name, distribution=_stated(point, "Name"), version=_stated(point, "Version"), **fields)
 
 
 def _load(point: EntryPoint) -> Plugin:
@@ -80,6 +83,8 @@ def _load(point: EntryPoint) -> Plugin:
     # What a plugin prints when it is imported would spoil the output that programs read.
     noise = io.StringIO()
     try:
+        if not point.pattern.match(point.value):
+            raise ValueError(f"the entry point's value {point.value!r} names no module")
         with contextlib.redirect_stdout(noise):
             records = _ask(point.load())
     except KeyboardInterrupt:
@@ -116,7 +121,9 @@ def failures() -> tuple[Plugin, ...]:
 def describe_failures() -> str:
     """A sentence for each plugin that did not load, or an empty string; added to errors about unknown names."""
     lines = [
-        f"plugin {plugin.name!r} of {plugin.distribution} {plugin.version} did not load: {plugin.failure}"
-        for plugin in failures()
+        f"plugin {plugin.name!r} of {plugin.distribution} {plugin.version} "
+        + ("is switched off by ZOO_DISABLE" if plugin.disabled else f"did not load: {plugin.failure}")
+        for plugin in load_plugins()
+        if plugin.disabled or plugin.failure
     ]
     return "".join(f"\n  ({line})" for line in lines)

@@ -1,0 +1,121 @@
+"""A name gives one record or an error that says what there is, who is at fault and what to do."""
+
+import pytest
+
+from zoo.errors import NameClashError, OptionError, UnknownNameError
+from zoo.registry.lookup import HEADS, SHELVES, SOURCES, STRATEGIES, suggest
+from zoo.registry.plugins import RECORD_TYPES, load_plugins
+from zoo.specs import parse_options
+
+
+def test_close_names_are_suggested_and_far_ones_are_not():
+    assert suggest("resnt18", ["resnet18", "vgg11"]) == "; did you mean resnet18?"
+    assert suggest("resnet1", ["resnet18", "resnet10"]).startswith("; did you mean resnet1")
+    assert " or " in suggest("resnet1", ["resnet18", "resnet10"])
+    assert suggest("zzz", ["resnet18", "vgg11"]) == ""
+
+
+def test_an_unknown_name_says_what_there_is_and_suggests(site):
+    with pytest.raises(UnknownNameError, match=r"^unknown head 'liner'; there are linear; did you mean linear\?$"):
+        HEADS.get("liner")
+
+
+def test_an_unknown_name_names_the_plugins_that_did_not_load(install, monkeypatch):
+    install("broken", "import no_such_library", distribution="broken-heads", version="0.4")
+    install("off", "", distribution="off-heads")
+    monkeypatch.setenv("ZOO_DISABLE", "off")
+    with pytest.raises(UnknownNameError) as caught:
+        HEADS.get("cosine")
+    first, *rest = str(caught.value).split("\n")
+    assert first == "unknown head 'cosine'; there are linear"
+    assert rest == [
+        "  (plugin 'broken' of broken-heads 0.4 did not load: ModuleNotFoundError: No module named 'no_such_library')",
+        "  (plugin 'off' of off-heads 1.0 is switched off by ZOO_DISABLE)",
+    ]
+
+
+def test_an_empty_shelf_says_so(site, monkeypatch):
+    monkeypatch.setenv("ZOO_DISABLE", "imbalance")
+    with pytest.raises(UnknownNameError, match="unknown imbalance strategy 'focal'; no plugin offers one\n"):
+        STRATEGIES.get("focal")
+
+
+def test_a_name_claimed_twice_raises_only_when_asked_for_and_names_both(install, head):
+    install("one", head("cosine"), distribution="acme-one", version="1.1")
+    install("two", head("cosine"), distribution="acme-two", version="2.2")
+    assert HEADS.names() == ["cosine", "linear"]
+    assert HEADS.get("linear").name == "linear"
+    with pytest.raises(NameClashError) as caught:
+        HEADS.get("cosine")
+    assert str(caught.value) == (
+        "head 'cosine' is claimed by acme-one 1.1 (one) and acme-two 2.2 (two); "
+        "say acme-one:cosine or acme-two:cosine, or switch one off with ZOO_DISABLE=DISTRIBUTION:PLUGIN"
+    )
+
+
+def test_a_name_that_the_core_has_is_not_hijacked(install, head):
+    install("thief", head("linear"))
+    with pytest.raises(NameClashError, match=r"claimed by backbone-zoo .* \(builtin\) and thief 1.0 \(thief\)"):
+        HEADS.get("linear")
+    assert HEADS.get("backbone-zoo:linear").build.__module__ == "zoo.builtin"
+    assert HEADS.get("thief:linear").build.__module__ == "thief_plugin"
+
+
+def test_the_distribution_tells_claimants_apart_even_with_one_entry_point_name(install, head):
+    install("acme", head("cosine"), distribution="acme-one", module="acme_one")
+    install("acme", head("cosine"), distribution="acme-one-more", module="acme_one_more")
+    assert HEADS.get("acme-one:cosine").build.__module__ == "acme_one"
+    assert HEADS.get("acme-one-more:cosine").build.__module__ == "acme_one_more"
+    with pytest.raises(NameClashError, match="say acme-one:cosine or acme-one-more:cosine"):
+        HEADS.get("cosine")
+
+
+def test_switching_a_claimant_off_settles_the_clash(install, head, monkeypatch):
+    install("acme", head("cosine"), distribution="acme-one", module="acme_one")
+    install("acme", head("cosine"), distribution="acme-two", module="acme_two")
+    monkeypatch.setenv("ZOO_DISABLE", "acme-two:acme")
+    assert HEADS.get("cosine").build.__module__ == "acme_one"
+
+
+def test_a_distribution_that_claims_a_name_twice_is_told_apart_by_no_prefix(install, head, site):
+    install("one", head("cosine"), distribution="acme")
+    (site / "acme-1.0.dist-info" / "entry_points.txt").write_text("[zoo]\none = one_plugin\ntwo = one_plugin\n")
+    load_plugins.cache_clear()
+    with pytest.raises(NameClashError) as caught:
+        HEADS.get("acme:cosine")
+    assert str(caught.value) == (
+        "head 'cosine' is claimed by acme 1.0 (one) and acme 1.0 (two); "
+        "switch one off with ZOO_DISABLE=DISTRIBUTION:PLUGIN"
+    )
+
+
+def test_a_wrong_distribution_before_a_known_name_is_told_the_right_one(site):
+    with pytest.raises(UnknownNameError, match=r"unknown head 'acme:linear'; .*; did you mean backbone-zoo:linear\?"):
+        HEADS.get("acme:linear")
+
+
+def test_an_error_about_an_option_points_at_the_place(install, head):
+    known, unknown = parse_options("class-weights+logit-ajust(tau=2)")
+    assert STRATEGIES.of_call(known).name == "class-weights"
+    with pytest.raises(OptionError) as caught:
+        STRATEGIES.of_call(unknown)
+    message, option, pointer = str(caught.value).split("\n")
+    assert message.startswith("unknown imbalance strategy 'logit-ajust'; there are class-weights, logit-adjust")
+    assert message.endswith("; did you mean logit-adjust?")
+    assert option.strip() == "class-weights+logit-ajust(tau=2)"
+    assert option[pointer.index("^") :] == "logit-ajust(tau=2)"
+
+
+def test_a_clash_in_an_option_points_at_the_place_and_the_advice_parses(install, head):
+    install("one", head("cosine"), distribution="acme-one")
+    install("two", head("cosine"), distribution="acme-two")
+    (call,) = parse_options("cosine")
+    with pytest.raises(OptionError, match=r"say acme-one:cosine or acme-two:cosine(.|\n)*\n    cosine\n    \^$"):
+        HEADS.of_call(call)
+    (call,) = parse_options("acme-two:cosine")
+    assert HEADS.of_call(call).build.__module__ == "two_plugin"
+
+
+def test_every_kind_of_record_has_a_shelf():
+    assert {shelf.hook for shelf in SHELVES.values()} == set(RECORD_TYPES)
+    assert SHELVES["backbones"] is SOURCES
