@@ -46,7 +46,7 @@ def load() -> DatasetTable:
             "type": [row[2] for row in rows],
             "probability": probability,
         },
-        roles=Roles(targets=("defect",)),
+        roles=Roles(targets=("defect",), stratify="type"),
         root=folder,
         offers=_OFFERS,
     )

@@ -60,7 +60,7 @@ def test_starting_is_light(code):
     assert not loaded_by(code) & set(HEAVY)
 
 
-@pytest.mark.parametrize("command", ["list", "info", "plugins"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_the_help_of_a_command_imports_no_torch(command):
     code = f"from zoo.cli import main\ntry:\n    main([{command!r}, '--help'])\nexcept SystemExit:\n    pass"
     assert not loaded_by(code) & {"torch", "torchvision", "timm"}

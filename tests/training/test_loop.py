@@ -41,7 +41,7 @@ def settings(epochs=3, batch_size=8, lr=0.01, **fields):
     phase = Phase(name="head", start=0, stop=epochs, trainable=frozenset())
     defaults = {
         "timeline": Timeline(phases=(phase,)),
-        "rates": Rates(head=lr, backbone=1e-3, weight_decay=0.05, warmup=0.1),
+        "rates": Rates(head=lr, backbone=1e-3, weight_decay=0.05, head_l2=0.0, warmup=0.1),
         "batch_size": batch_size,
         "metric": "accuracy",
         "seed": 0,
@@ -153,8 +153,8 @@ def test_a_sampler_draws_from_the_training_rows_alone():
 
 def test_the_schedule_warms_up_then_falls_to_zero_in_real_rates():
     layer = torch.nn.Linear(2, 2)
-    optimiser = build_optimiser(layer, layer, Rates(head=0.1, backbone=1.0, weight_decay=0.05, warmup=0.2))
-    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.05, 0.0]
+    optimiser = build_optimiser(layer, layer, Rates(head=0.1, backbone=1.0, weight_decay=0.05, head_l2=0.0, warmup=0.2))
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.0]
     schedule = build_schedule(optimiser, 10, 0.2)
     rates = []
     for _ in range(10):
@@ -168,14 +168,16 @@ def test_the_schedule_warms_up_then_falls_to_zero_in_real_rates():
 
 def test_every_parameter_is_in_the_optimiser_and_heads_have_their_own_rate():
     model = zoo.load("timm/test_efficientnet", num_classes=2, weights="none", freeze="head")
-    optimiser = build_optimiser(model, model.heads, Rates(head=0.1, backbone=0.01, weight_decay=0.05, warmup=0.0))
+    optimiser = build_optimiser(
+        model, model.heads, Rates(head=0.1, backbone=0.01, weight_decay=0.05, head_l2=0.0, warmup=0.0)
+    )
     held = sum(len(group["params"]) for group in optimiser.param_groups)
     assert held == len(list(model.parameters()))
     own = {id(p) for p in model.heads.parameters()}
     for group in optimiser.param_groups:
         for parameter in group["params"]:
             assert group["lr"] == (0.1 if id(parameter) in own else 0.01)
-            assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0)
+            assert group["weight_decay"] == (0.05 if parameter.ndim > 1 and id(parameter) not in own else 0.0)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from zoo.config import EvaluateConfig
 
 def run(words: Sequence[str]) -> None:
     """Score a run and show the figures by class."""
+    config = parse(EvaluateConfig, "evaluate", words)
     from zoo.cli.train_command import figures
     from zoo.jobs.evaluate import run_evaluation
     from zoo.jobs.progress import Reporter
 
-    config = parse(EvaluateConfig, "evaluate", words)
     found = run_evaluation(config, Reporter(quiet=config.quiet))
     if config.json:
         write_json({"rows": found.rows, "which": found.which, "warnings": found.warnings, "metrics": found.metrics})

@@ -11,10 +11,10 @@ from zoo.config import PredictConfig
 
 def run(words: Sequence[str]) -> None:
     """Predict, and print or write the predictions."""
+    config = parse(PredictConfig, "predict", words)
     from zoo.jobs.predict import run_prediction
     from zoo.jobs.progress import Reporter
 
-    config = parse(PredictConfig, "predict", words)
     found = run_prediction(config, Reporter(quiet=config.quiet))
     for warning in found.warnings:
         sys.stderr.write(f"zoo predict: {warning}\n")

@@ -11,10 +11,10 @@ from zoo.config import TrainConfig
 
 def run(words: Sequence[str]) -> None:
     """Fine-tune and say what came of it."""
+    config = parse(TrainConfig, "train", words)
     from zoo.jobs.progress import Reporter
     from zoo.jobs.train import run_training
 
-    config = parse(TrainConfig, "train", words)
     result = run_training(config, Reporter(quiet=config.quiet))
     if config.json:
         write_json({"run": str(result.folder), "metrics": result.metrics})

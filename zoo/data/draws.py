@@ -28,6 +28,8 @@ class Strata:
         codes: int64 (N,), index of each row's class, -1 where it has none.
         group: the column that the groups come from, or None.
         groups: int64 (N,), number of each row's group, or None.
+        cells: int64 (N,), a finer division of the classes to keep in proportion where no groups are kept whole, or
+            None; see `fine_cells`.
     """
 
     target: str
@@ -35,6 +37,17 @@ class Strata:
     codes: Rows
     group: str | None = None
     groups: Rows | None = None
+    cells: Rows | None = None
+
+
+def fine_cells(codes: Rows, values: Rows) -> Rows:
+    """Cells of class and value, int64 (N,); a cell of fewer than four rows joins the largest of its class."""
+    pairs, cells, counts = np.unique(np.stack([codes, values]), axis=1, return_inverse=True, return_counts=True)
+    cells = cells.reshape(-1)
+    for cell in np.flatnonzero(counts < 4):
+        siblings = np.flatnonzero(pairs[0] == pairs[0][cell])
+        cells[cells == cell] = siblings[np.argmax(counts[siblings])]
+    return np.asarray(cells, dtype=np.int64)
 
 
 def draw(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
@@ -57,7 +70,7 @@ def draw(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: 
         return _draw_groups(rows, strata, strata.groups[rows], part, share, later, seed)
     rng = np.random.default_rng(seed)
     known, blank = rows[strata.codes[rows] >= 0], rows[strata.codes[rows] < 0]
-    stay, held = _draw_stratified(known, strata.codes[known], share, later, seed)
+    stay, held = _draw_stratified(known, strata, share, later, seed)
     blank = rng.permutation(blank)
     cut = round(len(blank) * share)
     return np.concatenate([stay, blank[cut:]]), np.concatenate([held, blank[:cut]])
@@ -85,11 +98,16 @@ def _check_enough(rows: Rows, strata: Strata, later: int) -> None:
         )
 
 
-def _draw_stratified(rows: Rows, codes: Rows, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
+def _draw_stratified(rows: Rows, strata: Strata, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
+    codes = strata.codes[rows]
     classes = len(np.unique(codes))
     size = min(max(int(np.ceil(share * len(rows))), classes), len(rows) - classes * later)
+    cells = codes if strata.cells is None else strata.cells[rows]
+    counts = np.unique(cells, return_counts=True)[1]
+    if counts.min() < 2 or len(counts) > min(size, len(rows) - size):
+        cells = codes  # too few rows for the finer cells; the classes come first
     splitter = StratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
-    stay, held = next(iter(splitter.split(rows, codes)))
+    stay, held = next(iter(splitter.split(rows, cells)))
     stay, held = _evened_out(codes, stay, held, later)
     return rows[stay], rows[held]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.draws import Strata, draw
+from zoo.data.draws import Strata, draw, fine_cells
 from zoo.data.folders import SPLIT_NAMES
 from zoo.data.labels import label_holes, label_texts, natural_order
 from zoo.data.table import Table
@@ -104,12 +104,22 @@ def _strata(table: Table) -> Strata:
     index = {name: position for position, name in enumerate(names)}
     codes = np.array([-1 if text is None else index[text] for text in texts], dtype=np.int64)
     if group is None:
-        return Strata(target=target, names=tuple(names), codes=codes)
+        return Strata(target=target, names=tuple(names), codes=codes, cells=_cells(table, codes))
     cells = label_texts(table, group)
     keys = [(0, str(row)) if cell is None else (1, cell) for row, cell in enumerate(cells)]
     numbers = {key: position for position, key in enumerate(dict.fromkeys(keys))}
     groups = np.array([numbers[key] for key in keys], dtype=np.int64)
     return Strata(target=target, names=tuple(names), codes=codes, group=group, groups=groups)
+
+
+def _cells(table: Table, codes: Rows) -> Rows | None:
+    """Cells of the class and of the column that is to be kept in proportion too; a hole there is a value of its own."""
+    column = table.roles.stratify
+    if column is None:
+        return None
+    texts = label_texts(table, column)
+    numbers = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+    return fine_cells(codes, np.array([numbers[text] for text in texts], dtype=np.int64))
 
 
 def _check_groups(table: Table, strata: Strata, parts: dict[str, Rows]) -> None:
@@ -139,7 +149,8 @@ def _how(
         how.append(f"{' and '.join(part for part in NAMES if part in given)} as column {table.roles.split!r} states")
     if drawn:
         whole = f", groups of {table.roles.group!r} kept whole" if table.roles.group else ""
-        how.append(f"{' and '.join(drawn)} drawn by class of {table.roles.targets[0]!r} with seed {seed}{whole}")
+        too = f" and by {table.roles.stratify!r}" if table.roles.stratify and not table.roles.group else ""
+        how.append(f"{' and '.join(drawn)} drawn by class of {table.roles.targets[0]!r}{too} with seed {seed}{whole}")
     reasons = [(left[0], "that cannot be used"), (left[1], "without any label")]
     reasons.append((len(table) - sum(left) - sum(map(len, parts.values())), "that are marked for no split"))
     how += [f"{count} rows {reason} left out" for count, reason in reasons if count]

@@ -62,6 +62,7 @@ def read_table(
     group: str | None = None,
     weight: str | None = None,
     split: str | None = None,
+    stratify: str | None = None,
     need_targets: bool = True,
 ) -> Table:
     """Read a folder, a CSV or Parquet file, or the data set of a plugin; what exists as a path is read as one.
@@ -75,6 +76,7 @@ def read_table(
         group: column whose equal values stay on one side of every split.
         weight: column with the weight of each row.
         split: column with `train`, `val` or `test`.
+        stratify: column whose values keep their proportions in every split that is drawn.
         need_targets: whether the images must be labelled.
 
     Raises:
@@ -87,6 +89,7 @@ def read_table(
         group=group,
         weight=weight,
         split=split,
+        stratify=stratify,
     )
     path = Path(data).expanduser()
     if path.is_dir():
@@ -203,7 +206,8 @@ def settle_roles(where: str, columns: Sequence[str], asked: Roles, own: Roles) -
     """
     named = (asked.image, *asked.targets, *asked.covariates, asked.group, asked.weight, asked.split)
     taken = [name for name in named if name]
-    missing = next((name for name in taken if name not in columns), None)
+    # What is stratified by keeps its other role: it only decides which rows come together.
+    missing = next((name for name in (*taken, asked.stratify) if name and name not in columns), None)
     if missing is not None:
         hint = suggest(missing, columns) or "."
         raise DataError(f"{where} has no column {missing!r}{hint} It has {', '.join(columns)}")
@@ -221,4 +225,5 @@ def settle_roles(where: str, columns: Sequence[str], asked: Roles, own: Roles) -
         group=asked.group or free(own.group),
         weight=asked.weight or free(own.weight),
         split=asked.split or free(own.split),
+        stratify=asked.stratify or own.stratify,
     )

@@ -6,10 +6,13 @@ float32 ones and a cross-validated linear classifier on them is within float32's
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor
 from zoo.data.ingest import Images
 from zoo.errors import IntegrityError
 from zoo.features.prefix import Prefix, Recipe
-from zoo.probe import race
+from zoo.probe import device_name, remembered_race
 from zoo.specs import BackboneView
 
 COSINE = 0.98
@@ -58,6 +61,7 @@ def choose_prefix(
     *,
     device: torch.device,
     compute: Compute,
+    memory: Path,
     precision: str = "auto",
 ) -> Chosen:
     """Choose how the frozen backbone computes.
@@ -70,44 +74,69 @@ def choose_prefix(
         labels: their classes, int64 (N,), -1 where unknown.
         device: where it computes.
         compute: gives features of rows; what it computes for the probe is not lost where it caches.
+        memory: folder in which speeds measured on this machine are kept.
         precision: `fp32`, `bf16`, or `auto` for bf16 where it is faster and accepted.
     """
-    can_fold, decisions = _fold_decision(view, kind, device)
-    example = images.pixels(rows[: TIMED_ROWS[device.type]])
-    prefixes = [
-        Prefix(view, kind, Recipe(precision=name, channels_last=channels_last, fold=can_fold), device)
+    made: dict[Recipe, Prefix] = {}
+
+    def prefix(recipe: Recipe) -> Prefix:
+        if recipe not in made:
+            made[recipe] = Prefix(view, kind, recipe, device)
+        return made[recipe]
+
+    can_fold, why_not = _may_fold(prefix)
+    recipes = [
+        Recipe(precision=name, channels_last=channels_last, fold=can_fold)
         for name in (("fp32", "bf16") if precision == "auto" else (precision,))
         for channels_last in ((True, False) if _has_convolutions(view) else (False,))
     ]
-    seconds = race([lambda prefix=prefix: prefix(example) for prefix in prefixes], device)  # type: ignore[misc]
-    order = sorted(range(len(prefixes)), key=lambda index: seconds[index])
-    speeds = ", ".join(f"{prefixes[i].recipe} {len(example) / seconds[i]:.0f}/s" for i in order)
-    best = prefixes[order[0]]
+    example = images.pixels(rows[: TIMED_ROWS[device.type]])
+    calls = [lambda recipe=recipe: prefix(recipe)(example) for recipe in recipes]
+    where = memory / f"{_race_key(view, kind, device)}.json"
+    seconds, remembered = remembered_race(where, [str(recipe) for recipe in recipes], calls, device)
+    order = sorted(zip(seconds, recipes, strict=True), key=lambda pair: pair[0])
+    speeds = ", ".join(f"{recipe} {len(example) / second:.0f}/s" for second, recipe in order)
+    speeds += " (measured by an earlier run)" if remembered else ""
+    best = order[0][1]
     if precision != "auto":
         why = f"{precision} was asked for; fastest layout of: {speeds}"
-    elif best.recipe.precision == "fp32":
+    elif best.precision == "fp32":
         why = f"fastest of: {speeds}"
     else:
-        reference = next(prefixes[i] for i in order if prefixes[i].recipe.precision == "fp32")
-        accepted, evidence = accept(best, reference, rows, labels, compute)
+        reference = next(recipe for _, recipe in order if recipe.precision == "fp32")
+        accepted, evidence = accept(prefix(best), prefix(reference), rows, labels, compute)
         why = f"{evidence}; images a second: {speeds}"
         best = best if accepted else reference
-    return Chosen(prefix=best, decisions=(*decisions, Decision(what="prefix", choice=str(best.recipe), why=why)))
+    chosen = prefix(best)
+    decisions = (_folding(chosen, why_not), Decision(what="prefix", choice=str(best), why=why))
+    return Chosen(prefix=chosen, decisions=decisions)
+
+
+def _may_fold(prefix: Callable[[Recipe], Prefix]) -> tuple[bool, str]:
+    """Whether folding leaves the features as they were; if not, why."""
+    try:
+        prefix(Recipe(fold=True, channels_last=True))
+    except IntegrityError as error:
+        return False, str(error)
+    return True, ""
+
+
+def _folding(chosen: Prefix, why_not: str) -> Decision:
+    if why_not:
+        return Decision(what="folding", choice="off", why=why_not)
+    if not chosen.norms:
+        return Decision(what="folding", choice="nothing to fold", why="no BatchNorm in this backbone")
+    why = f"{chosen.folded} of {chosen.norms} BatchNorms directly follow a layer that nothing else reads"
+    return Decision(what="folding", choice=f"{chosen.folded} of {chosen.norms}", why=why)
+
+
+def _race_key(view: BackboneView, kind: str, device: torch.device) -> str:
+    parts = [view.name, kind, view.input.size, device_name(device), torch.__version__, TIMED_ROWS]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def _has_convolutions(view: BackboneView) -> bool:
     return any(isinstance(part, torch.nn.Conv2d) and part.kernel_size != part.stride for part in view.module.modules())
-
-
-def _fold_decision(view: BackboneView, kind: str, device: torch.device) -> tuple[bool, tuple[Decision, ...]]:
-    try:
-        trial = Prefix(view, kind, Recipe(fold=True), device)
-    except IntegrityError as error:
-        return False, (Decision(what="folding", choice="off", why=str(error)),)
-    if not trial.norms:
-        return False, (Decision(what="folding", choice="nothing to fold", why="no BatchNorm in this backbone"),)
-    why = f"{trial.folded} of {trial.norms} BatchNorms directly follow a layer that nothing else reads"
-    return True, (Decision(what="folding", choice=f"{trial.folded} of {trial.norms}", why=why),)
 
 
 def accept(

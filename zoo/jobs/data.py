@@ -56,6 +56,7 @@ def read(config: TrainConfig) -> Table:
         group=config.group,
         weight=config.weight,
         split=config.split,
+        stratify=config.stratify,
     )
 
 

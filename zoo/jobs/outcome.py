@@ -22,6 +22,7 @@ from zoo.jobs.data import Prepared, data_json
 from zoo.jobs.fitting import Fitted, Job
 from zoo.metrics.classification import classification_metrics
 from zoo.model.freeze import Frozen
+from zoo.probe import device_name
 from zoo.report.page import Mistake, render_report
 from zoo.run.artifact import FORMAT, Artifact, clear, write_model
 from zoo.run.files import to_json, write_whole
@@ -205,7 +206,8 @@ def _run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "learning_rate": fitted.rates.head,
             "backbone_learning_rate": fitted.rates.backbone if outcome.frozen.stages else None,
             "weight_decay": fitted.rates.weight_decay,
-            "batch_size": fitted.batch_size,
+            "head_l2": fitted.rates.head_l2,
+            "batch_size": job.config.batch_size,
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },
     }
@@ -217,10 +219,7 @@ def _count(job: Job, names: Sequence[str]) -> int:
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
-    import platform
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": device.type, "name": name, "threads": torch.get_num_threads()}
+    return {"device": device.type, "name": device_name(device), "threads": torch.get_num_threads()}
 
 
 def _backbone_json(outcome: Outcome) -> dict[str, Any]:

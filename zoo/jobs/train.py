@@ -71,6 +71,8 @@ def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     claim(config.out, overwrite=config.overwrite)
     device = pick_device(config.device)
     view = strip(build_view(config.backbone, config.weights))
+    if config.crop:
+        view = replace(view, input=replace(view.input, crop=config.crop))
     _refuse_random(view, policy, config)
     clock.lap("build")
     cache = cache_folder()
@@ -121,7 +123,13 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise ZooError(f"--{name} must be positive, not {value}")
-    for name, share in {"weight-decay": config.weight_decay, "warmup": config.warmup}.items():
+    for name, share in {
+        "weight-decay": config.weight_decay,
+        "head-l2": config.head_l2,
+        "warmup": config.warmup,
+    }.items():
+        if share is None:
+            continue
         if share < 0 or (name == "warmup" and share > 1):
             raise ZooError(f"--{name} must be {'between 0 and 1' if name == 'warmup' else 'at least 0'}, not {share}")
     check_metric(config.metric)

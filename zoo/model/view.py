@@ -37,9 +37,11 @@ def find_entry(name: str) -> CatalogueRow:
     SOURCES.get(source)
     bare = source.rpartition(":")[2]
     for row in rows:
-        if row.source == bare and row.entry.name == model:
+        # In the catalogue a source that two distributions claim bears its distribution's name before its own.
+        if row.source in (source, bare) and row.entry.name == model:
             return row
-    hint = suggest(f"{bare}/{model}", [row.name for row in rows if row.source == bare] or [row.name for row in rows])
+    own = [row.name for row in rows if row.source in (source, bare)]
+    hint = suggest(f"{bare}/{model}", own or [row.name for row in rows])
     raise UnknownNameError(f"{bare} has no backbone {model!r}{hint}; `zoo list {bare}/` shows what it has")
 
 

@@ -181,6 +181,8 @@ class Roles:
         group: rows with the same value stay on one side of every split (a patient, a module).
         weight: of each row in the loss and in no metric.
         split: `train`, `val` or `test` by row.
+        stratify: kept in proportion in every split that is drawn, beside the classes of the first target; may have
+            another role too.
     """
 
     image: str = "image"
@@ -189,6 +191,7 @@ class Roles:
     group: str | None = None
     weight: str | None = None
     split: str | None = None
+    stratify: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

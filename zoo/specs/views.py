@@ -90,7 +90,7 @@ class BackboneView:
         auxiliary_modules: paths of the modules that are auxiliary classifiers.
         features: kinds of features, the default first.
         input: how images are prepared.
-        weights: the tag that was loaded, or `none`.
+        weights: the tag that was loaded, `none` for random ones, or `unknown` for a network that the user built.
         licence: of the weights, as their publisher states it, or an empty string where nobody states it.
         extract: `(module, images (B, C, H, W), kind) -> features`, (B, width) or (B, tokens, width).
         reset_classifier: `(module, outputs) -> None` puts a new, randomly initialised classifier in place; 0 takes it

@@ -17,7 +17,7 @@ from zoo.metrics.classification import epoch_score, is_better
 from zoo.specs import Target, Task, Timeline
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
-from zoo.training.optimiser import Rates, build_optimiser, build_schedule
+from zoo.training.optimiser import Rates, build_optimiser, build_schedule, head_penalty
 from zoo.training.strategy import Answer
 
 
@@ -106,7 +106,7 @@ class Trainer:
         answers: Mapping[str, Answer],
         settings: Settings,
     ) -> None:
-        self.model, self.suffix, self.data = model, suffix, data
+        self.model, self.heads, self.suffix, self.data = model, heads, suffix, data
         self.tasks, self.answers, self.settings = tasks, answers, settings
         self.optimiser = build_optimiser(model, heads, settings.rates)
         order = self._order(0)
@@ -180,7 +180,7 @@ class Trainer:
 
     def _step(self, rows: Tensor) -> Tensor:
         loss = self._loss(rows)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + head_penalty(self.heads, self.settings.rates.head_l2)).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,25 +16,30 @@ class Rates:
     Attributes:
         head: learning rate of the heads.
         backbone: learning rate of the backbone's trainable parameters.
-        weight_decay: decoupled (Loshchilov and Hutter 2019); none on biases, norms and other vectors.
+        weight_decay: decoupled (Loshchilov and Hutter 2019), of the backbone's trainable part; none on biases, norms
+            and other vectors.
+        head_l2: strength of the L2 penalty on the heads' weight matrices, part of the loss: with standardised features
+            it is the prior of a ridge-penalised logistic regression.
         warmup: share of all steps in which the rates rise from zero.
     """
 
     head: float
     backbone: float
     weight_decay: float
+    head_l2: float
     warmup: float
 
 
 def build_optimiser(model: nn.Module, heads: nn.Module, rates: Rates) -> torch.optim.AdamW:
     """AdamW over every parameter of `model`, frozen ones too: they have no gradient, so they stand still.
 
-    Four groups: heads and backbone, each with and without weight decay.
+    Three groups: heads, backbone with weight decay, backbone without.
     """
     own = {id(parameter) for parameter in heads.parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
-        groups.setdefault((id(parameter) in own, parameter.ndim > 1), []).append(parameter)
+        head = id(parameter) in own
+        groups.setdefault((head, parameter.ndim > 1 and not head), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
@@ -57,3 +62,9 @@ def build_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float) 
         return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def head_penalty(heads: nn.Module, strength: float) -> Tensor:
+    """Half of `strength` times the squared norm of the heads' weight matrices; biases are free."""
+    squares = [parameter.square().sum() for parameter in heads.parameters() if parameter.ndim > 1]
+    return 0.5 * strength * torch.stack(squares).sum() if squares else torch.zeros(())
