@@ -1,7 +1,7 @@
 """Which layout and precision a prefix takes: measured on this machine, and accepted only if the features still serve.
 
-Reduced precision is accepted when, on a probe of training rows, its features have a cosine of at least 0.98 to the
-float32 ones and a cross-validated linear classifier on them is within float32's own spread.
+Reduced precision is accepted when, on a probe of training rows, its features have a mean cosine of at least 0.98
+to the float32 ones and a cross-validated linear classifier on them is within float32's own spread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from zoo.specs import BackboneView
 COSINE = 0.98
 PROBE_ROWS = 128
 TIMED_ROWS = {"cpu": 8, "cuda": 64}
-FOLDS = 4
+FOLDS, REPEATS = 4, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +145,10 @@ def accept(
     """Whether the features of `fast` serve as well as those of `reference`, with the evidence in a sentence."""
     probe = _probe_rows(labels)
     low, full = compute(fast, rows[probe]).double(), compute(reference, rows[probe]).double()
-    cosine = float(torch.nn.functional.cosine_similarity(low, full, dim=1).min())
-    said = f"lowest cosine of bf16 to fp32 features {cosine:.4f} over {len(probe)} training rows"
+    cosines = torch.nn.functional.cosine_similarity(low, full, dim=1)
+    # The mean row decides: the worst of a hundred is a lottery, and what it does to the result is cross-validated.
+    cosine = float(cosines.mean())
+    said = f"cosine of bf16 to fp32 features {cosine:.4f} (lowest {float(cosines.min()):.4f}) over {len(probe)} training rows"
     if cosine < COSINE:
         return False, f"{said}, below {COSINE}: not accepted"
     scores = [cross_validate(features.numpy(), labels[probe]) for features in (full, low)]
@@ -170,10 +172,13 @@ def _probe_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def cross_validate(features: NDArray[np.float64], labels: NDArray[np.int64]) -> list[float]:
-    """Balanced accuracy of a linear classifier on standardised features, by fold; empty with too few rows."""
+    """Balanced accuracy of a linear classifier on standardised features, by fold; empty with too few rows.
+
+    Repeated over several divisions, because the spread of one division's four folds is itself mostly chance.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -181,7 +186,7 @@ def cross_validate(features: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     if len(counts) < 2 or counts.min() < FOLDS:
         return []
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    folds = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that stops early still compares like with like
         return [float(s) for s in cross_val_score(model, features, labels, cv=folds, scoring="balanced_accuracy")]
