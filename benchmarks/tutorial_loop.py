@@ -2,7 +2,8 @@
 
 The tutorial's loop is what people copy: freeze every parameter, put a new layer where the classifier was, call
 `train()`, send every image through the whole network in every epoch in float32, Adam on the new layer, and keep the
-epoch that is best on validation rows. Its BatchNorm statistics move, as the tutorial's do; no BatchNorm parameter trains.
+epoch that is best on validation rows. Its BatchNorm statistics move, as the tutorial's do; no BatchNorm parameter
+trains.
 
     python benchmarks/tutorial_loop.py [--rounds 3] [--epochs 10] [--out benchmarks/results]
 

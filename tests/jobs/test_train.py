@@ -282,6 +282,44 @@ def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback(shape_folde
     assert "Traceback" not in shown.err
 
 
+def test_the_commands_speak_json_to_programs(shape_folder, tmp_path, capsys):
+    data, out = shape_folder(16, 16), str(tmp_path / "run")
+    common = ["--device", "cpu", "--quiet", "--json"]
+    assert main(["train", str(data), "--backbone", BACKBONE, "--epochs", "1", "--out", out, *common]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", out, str(data), *common]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["metrics"]["label"]["accuracy"] == trained["metrics"]["label"]["test"]["accuracy"]
+    assert main(["predict", out, str(data / "disc" / "0.png"), *common]) == 0
+    (predicted,) = json.loads(capsys.readouterr().out)
+    assert predicted["label.predicted"] in ("disc", "square")
+
+
+def test_the_commands_speak_text_to_people(shape_folder, tmp_path, capsys):
+    data, out = shape_folder(16, 16), str(tmp_path / "run")
+    words = ["train", str(data), "--backbone", BACKBONE, "--imbalance", "class-weights", "--epochs", "1"]
+    assert main([*words, "--out", out, "--device", "cpu", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "bit for bit what they were before training" in shown
+    assert "label, test: accuracy" in shown
+    assert main(["evaluate", out, str(data), "--quiet"]) == 0
+    assert "precision" in capsys.readouterr().out
+    target = tmp_path / "predictions.csv"
+    assert main(["predict", out, str(data / "disc"), "--out", str(target), "--quiet"]) == 0
+    assert capsys.readouterr().out == f"16 predictions in {target}\n"
+    assert pl.read_csv(target).height == 16
+
+
+def test_predict_leaves_out_bad_files_and_says_so(shape_folder, tmp_path, capsys):
+    data, out = shape_folder(16, 16), str(tmp_path / "run")
+    train(data, out, epochs=1)
+    (data / "disc" / "empty.png").write_bytes(b"")
+    assert main(["predict", out, str(data / "disc"), "--quiet"]) == 2
+    assert "empty.png" in capsys.readouterr().err
+    assert main(["predict", out, str(data / "disc"), "--bad-files", "drop", "--quiet"]) == 0
+    assert "left out" in capsys.readouterr().err
+
+
 def test_random_weights_may_be_frozen_by_who_asks_for_it(shape_folder, tmp_path):
     result = train(shape_folder(16, 16), tmp_path / "run", weights="none", random_frozen=True, epochs=1)
     assert result.run["backbone"]["tag"] == "none"

@@ -144,7 +144,7 @@ def test_the_page_says_what_was_done_and_with_what():
         "6,147 of 23,514,179 parameters; 23,508,032 frozen", "bit for bit as at step 0", "pooled × 2,048", "224 × 224",
         "3, the best is 2 (balanced accuracy 0.812 on validation rows)",
         "adamw, learning rate 0.001, weight decay 0.01",
-        "1,234 images/s", "corrects 100 % of the class prior", "class weights: ok: 0.5, crack: 5",
+        "1,234 images/s", "training corrects 100 % of the imbalance", "class weights: ok: 0.5, crack: 5",
         "mean; values filled: type: 12", "boundary after layer4 nothing before it trains", "Groups are unknown.",
         "training 1,000, validation 100, test 100 ; drawn with seed 0", "23 files were left out.",
         "23 files that cannot", "broken19.png", "and 3 more; run.json has them all", "Licence of the data: CC-BY-4.0",

@@ -103,10 +103,10 @@ def test_the_best_epoch_by_validation_is_what_is_kept():
     own.validate = watched
     fit = own.fit()
     best = max(kept, key=lambda epoch: (kept[epoch][0], -epoch))
-    assert fit.best_epoch == best
+    assert fit.best_epoch == best + 1
     assert fit.best_value == kept[best][0]
     assert all(torch.equal(value, kept[best][1][name]) for name, value in heads.state_dict().items())
-    assert [row["epoch"] for row in fit.history] == [0, 1, 2, 3, 4, 5]
+    assert [row["epoch"] for row in fit.history] == [1, 2, 3, 4, 5, 6]
 
 
 def test_validation_scores_logits_as_they_will_be_corrected_at_inference():
@@ -126,7 +126,7 @@ def test_validation_scores_logits_as_they_will_be_corrected_at_inference():
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_hint():
     data, heads = toy()
     data.inputs.features[3] = float("inf")
-    with pytest.raises(ZooError, match=r"the loss of epoch 0 is nan; lower the learning rate"):
+    with pytest.raises(ZooError, match=r"the loss of epoch 1 is nan; lower the learning rate"):
         trainer(data, heads, settings()).fit()
 
 

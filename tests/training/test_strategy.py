@@ -6,7 +6,7 @@ import torch
 from zoo.errors import OptionError, ZooError
 from zoo.registry import plugins
 from zoo.registry.lookup import STRATEGIES
-from zoo.specs import ClassStatistics, Plan, StrategyRecord, Target, Task
+from zoo.specs import ClassStatistics, Plan, StrategyRecord, Tail, Target, Task
 from zoo.training.losses import task_loss, total_loss
 from zoo.training.strategy import Answer, answer, answers
 
@@ -88,7 +88,12 @@ def test_two_corrections_of_the_logits_are_refused():
 
 @pytest.mark.parametrize(
     ("fields", "slot"),
-    [({"gate": (0.5, 1.0)}, "gate"), ({"mixer": print}, "mixer"), ({"head_fitter": print}, "fitter")],
+    [
+        ({"gate": (0.5, 1.0)}, "gate"),
+        ({"mixer": print}, "mixer"),
+        ({"head_fitter": print}, "fitter"),
+        ({"tail": Tail(epochs=2)}, "tail"),
+    ],
 )
 def test_a_plan_that_needs_what_the_engine_does_not_serve_is_refused(monkeypatch, fields, slot):
     with_plan(monkeypatch, Plan(strategy="odd", **fields))

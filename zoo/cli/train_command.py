@@ -38,7 +38,7 @@ def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         share = f"; training corrects {answer['corrected']:.0%} of the imbalance"
         write(f"  imbalance of {answer['target']}: {answer['strategy']}{share}")
     write(f"  frozen      {run['freeze']['verified']}")
-    write(f"  best epoch  {training['best_epoch'] + 1} of {training['epochs']} by {training['metric']} on val rows")
+    write(f"  best epoch  {training['best_epoch']} of {training['epochs']} by {training['metric']} on val rows")
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
     write(f"  time        {seconds['total']:.1f} s ({parts})")
     for task, by_split in metrics.items():

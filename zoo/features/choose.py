@@ -148,7 +148,8 @@ def accept(
     cosines = torch.nn.functional.cosine_similarity(low, full, dim=1)
     # The mean row decides: the worst of a hundred is a lottery, and what it does to the result is cross-validated.
     cosine = float(cosines.mean())
-    said = f"cosine of bf16 to fp32 features {cosine:.4f} (lowest {float(cosines.min()):.4f}) over {len(probe)} training rows"
+    lowest = float(cosines.min())
+    said = f"cosine of bf16 to fp32 features {cosine:.4f} (lowest {lowest:.4f}) over {len(probe)} training rows"
     if cosine < COSINE:
         return False, f"{said}, below {COSINE}: not accepted"
     scores = [cross_validate(features.numpy(), labels[probe]) for features in (full, low)]

@@ -19,7 +19,7 @@ from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.jobs.progress import Reporter
 from zoo.run.covariates import Covariates, imputer_calls
-from zoo.specs import CovariateColumns, InputSpec, Target, Task, TrainView
+from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Prepared:
 
     table: Table
     images: Images
+    holes: Holes
     bad: BadFileDecision
     splits: Splits
     tasks: tuple[Task, ...]
@@ -84,9 +85,10 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         raw, said = columns(table.take(splits.train), schema)
         warnings += said
     view = training_view(table, splits, tasks, raw)
-    covariates = encoded = None
+    covariates = encoded = raw_all = None
     filled: dict[str, int] = {}
     if schema is not None:
+        raw_all = columns(table, schema)[0]
         covariates = Covariates.fit(schema, view, calls.get("covariates"), config.seed)
         encoded, said, filled = covariates.encode(table)
         warnings += tuple(sentence for sentence in said if sentence not in warnings)
@@ -95,6 +97,7 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
     return Prepared(
         table=table,
         images=images,
+        holes=_holes(table, images, raw_all),
         bad=bad,
         splits=splits,
         tasks=tasks,
@@ -103,8 +106,13 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=warnings,
+        warnings=(*warnings, *images.store.problems),
     )
+
+
+def _holes(table: Table, images: Images, raw: CovariateColumns | None) -> Holes:
+    masks = None if raw is None else np.concatenate([np.isnan(raw.numeric), raw.categorical < 0], axis=1)
+    return Holes(files=images.bad, covariates=masks, labels=label_holes(table))
 
 
 def raise_unused(calls: Mapping[str, Any]) -> None:
@@ -116,7 +124,7 @@ def raise_unused(calls: Mapping[str, Any]) -> None:
 def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
     """What stands about the data in `run.json`."""
     table = data.table
-    holes = label_holes(table).sum(axis=0)
+    missing = label_holes(table).sum(axis=0)
     return {
         "name": table.name,
         "rows": len(table),
@@ -132,7 +140,8 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
             "seed": config.seed,
         },
         "counts": label_counts(table, data.tasks, data.splits),
-        "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, holes, strict=True)},
+        "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, missing, strict=True)},
+        "rows_with_holes": {kind: data.holes.count(kind) for kind in ("files", "covariates", "labels")},
         "bad_files": [
             {"image": table.frame[table.roles.image][row], "reason": reason} for row, reason in data.bad.dropped.items()
         ],

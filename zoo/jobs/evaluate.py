@@ -15,11 +15,11 @@ from zoo.config import EvaluateConfig
 from zoo.data.labels import label_texts
 from zoo.data.table import Table, read_table
 from zoo.errors import DataError, RunError
-from zoo.jobs.inference import Inference, start
+from zoo.jobs.inference import Inference, image_column, start
 from zoo.jobs.outcome import score
 from zoo.jobs.progress import Reporter
 from zoo.run.artifact import Artifact, load_artifact
-from zoo.run.files import read_json, write_whole
+from zoo.run.files import write_whole
 from zoo.run.pipeline import prediction_frame
 from zoo.specs import Task
 
@@ -77,13 +77,12 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
 
 
 def _table(config: EvaluateConfig, artifact: Artifact) -> Table:
-    stated = read_json(config.run / "run.json")["data"]["roles"]
     own = [task.name for task in artifact.tasks]
     folder = Path(config.data).is_dir()
     targets = config.target or (() if folder else tuple(own))
     table = read_table(
         config.data,
-        image=config.image or (None if folder else _column(config, stated["image"])),
+        image=image_column(config.run, config.data, config.image),
         targets=targets,
     )
     if len(table.roles.targets) != len(own):
@@ -92,14 +91,6 @@ def _table(config: EvaluateConfig, artifact: Artifact) -> Table:
     frame = table.frame.rename(dict(zip(table.roles.targets, own, strict=True)))
     covariates = tuple(artifact.covariates["names"]) if artifact.covariates else ()
     return replace(table, frame=frame, roles=replace(table.roles, targets=tuple(own), covariates=covariates))
-
-
-def _column(config: EvaluateConfig, stated: str) -> str | None:
-    """The run's image column where the data are a file that has it; data sets bring their own."""
-    if not Path(config.data).exists():
-        return None
-    names = read_table(config.data, need_targets=False).frame.columns
-    return stated if stated in names else None
 
 
 def _labels(table: Table, tasks: Sequence[Task]) -> dict[str, list[str | None]]:

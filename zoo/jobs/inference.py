@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.bad_files import apply_bad_files
+from zoo.data.files import read_file
 from zoo.data.ingest import Images, ingest
 from zoo.data.table import Table
 from zoo.errors import DataError
@@ -19,6 +20,7 @@ from zoo.jobs.progress import Reporter
 from zoo.probe import pick_device
 from zoo.registry.catalogue import cache_folder
 from zoo.run.artifact import Artifact, load_artifact
+from zoo.run.files import read_json
 from zoo.run.pipeline import Pipeline
 
 BadFiles = Literal["stop", "drop"]
@@ -45,6 +47,14 @@ class Inference:
         """Class probabilities (N, K) of `rows` by task, and sentences about surprises."""
         with self.reporter.bar("predicting", "images") as progress:
             return self.pipeline.probabilities(self.table, self.images, rows, progress)
+
+
+def image_column(run: Path, data: str, given: str | None) -> str | None:
+    """The column with the images: what the user named, else the run's own where a file has it."""
+    if given is not None or not Path(data).is_file():
+        return given
+    stated: str = read_json(run / "run.json")["data"]["roles"]["image"]
+    return stated if stated in read_file(Path(data)).columns else None
 
 
 def start(

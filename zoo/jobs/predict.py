@@ -11,7 +11,7 @@ import polars as pl
 from zoo.config import PredictConfig
 from zoo.data.table import Table, read_table, table_of_images
 from zoo.errors import DataError
-from zoo.jobs.inference import start
+from zoo.jobs.inference import image_column, start
 from zoo.jobs.progress import Reporter
 from zoo.registry.lookup import DATASETS
 from zoo.run.artifact import load_artifact
@@ -80,5 +80,6 @@ def _table(config: PredictConfig) -> Table:
         raise DataError(f"{config.images[0]} is a table; give it alone, or image files and folders")
     columns = load_artifact(config.run).covariates
     wanted = tuple(columns["names"]) if columns else ()
-    table = read_table(config.images[0], image=config.image, need_targets=False)
+    image = image_column(config.run, config.images[0], config.image)
+    table = read_table(config.images[0], image=image, need_targets=False)
     return replace(table, roles=replace(table.roles, covariates=wanted))

@@ -4,7 +4,7 @@ from zoo.specs.binding import NoParameters, bind, parameters_of
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
 from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
 from zoo.specs.phases import Phase, Timeline
-from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan
+from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan, Tail
 from zoo.specs.policies import FreezePolicy, parse_policy
 from zoo.specs.records import (
     API_VERSION,
@@ -50,6 +50,7 @@ __all__ = [
     "Roles",
     "Stage",
     "StrategyRecord",
+    "Tail",
     "Target",
     "Task",
     "TaskKind",

@@ -66,6 +66,23 @@ class HeadFitter(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Tail:
+    """What a strategy appends to the run, as the classifier re-training of cRT does (Kang et al. 2020).
+
+    Attributes:
+        epochs: length of the tail; everything but the heads is frozen in it.
+        reset_head: whether the heads begin anew.
+    """
+
+    epochs: int
+    reset_head: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"a tail has at least one epoch, not {self.epochs}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What one strategy fills for one target.
 
@@ -80,6 +97,7 @@ class Plan:
             inference; the bias is saved with the run.
         sampler, criterion, mixer, head, head_fitter: *exclusive*.
         gate: the part of the run, as fractions, in which the plan's training slots act.
+        tail: epochs appended to the run, in which alone the plan's training slots act; not together with a gate.
         acts_on: whether it needs pixels or works at the boundary, on cached features.
     """
 
@@ -95,10 +113,13 @@ class Plan:
     head: Call | None = None
     head_fitter: HeadFitter | None = None
     gate: tuple[float, float] = (0.0, 1.0)
+    tail: Tail | None = None
     acts_on: Literal["pixels", "boundary"] = "boundary"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.gate[0] < self.gate[1] <= 1.0:
             raise ValueError(f"{self.strategy}: gate {self.gate} is not a part of the run")
+        if self.tail is not None and self.gate != (0.0, 1.0):
+            raise ValueError(f"{self.strategy}: a plan gates its slots or appends a tail, not both")
         if self.element_weights is not None and min(self.element_weights) < 0:
             raise ValueError(f"{self.strategy}: a class weight is negative: {self.element_weights}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from zoo.specs.binding import NoParameters
 from zoo.specs.holes import HOLE_KINDS, HoleKind
@@ -151,6 +151,8 @@ class ImputerRecord:
         fit: `(training view, parameters, generator) -> fitted`; learns from the training rows alone and takes its
             randomness from the generator.
         load: `(arrays, JSON values) -> fitted`, the inverse of `FittedImputer.save`.
+        unit: `raw` for values as the table or the file has them, `standardised` for values scaled by the training rows.
+        transductive: whether a row's answer depends on the other rows it is given with.
         parameters: the dataclass that its options are bound to.
     """
 
@@ -158,6 +160,8 @@ class ImputerRecord:
     fills: HoleKind
     fit: Callable[[TrainView, Any, np.random.Generator], FittedImputer]
     load: Callable[[Mapping[str, NDArray[np.generic]], Mapping[str, Any]], FittedImputer]
+    unit: Literal["raw", "standardised"] = "raw"
+    transductive: bool = False
     parameters: type = NoParameters
     summary: str = ""
     api: int = API_VERSION

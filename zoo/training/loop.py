@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.metrics.classification import epoch_score, is_better
-from zoo.specs import Target, Task, Timeline
+from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
 from zoo.training.optimiser import Rates, build_optimiser, build_schedule, head_penalty
@@ -68,7 +68,7 @@ class Fit:
 
     Attributes:
         history: one row an epoch.
-        best_epoch: counted from 0.
+        best_epoch: counted from 1.
         best_value: of the metric, on validation rows.
         seconds: of training and validating.
         rows_per_second: training rows seen by the loop per second of training, validation not counted.
@@ -129,13 +129,13 @@ class Trainer:
             began = time.perf_counter()
             loss, seen = self._epoch(epoch, progress)
             training, rows = training + time.perf_counter() - began, rows + seen
-            row = {"epoch": float(epoch), "train_loss": loss, **self.validate()}
+            row = {"epoch": epoch + 1.0, "train_loss": loss, **self.validate()}
             row["learning_rate"] = float(self.schedule.get_last_lr()[0])
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
             value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
             if best is None or is_better(self.settings.metric, value, fit.best_value):
-                fit.best_epoch, fit.best_value, best = epoch, value, self._copy()
+                fit.best_epoch, fit.best_value, best = epoch + 1, value, self._copy()
         if best is not None:
             self.model.load_state_dict(best, strict=False)
         fit.seconds = time.perf_counter() - started
@@ -175,7 +175,7 @@ class Trainer:
                     shown = now
         loss = float(total) / len(order)
         if loss != loss or loss in (float("inf"), float("-inf")):
-            raise ZooError(f"the loss of epoch {epoch} is {loss}; lower the learning rate (--lr, --backbone-lr)")
+            raise ZooError(f"the loss of epoch {epoch + 1} is {loss}; lower the learning rate (--lr, --backbone-lr)")
         return loss, len(order)
 
     def _step(self, rows: Tensor) -> Tensor:
@@ -186,23 +186,29 @@ class Trainer:
         self.schedule.step()
         return loss.detach()
 
-    def _forward(self, rows: Tensor) -> dict[str, Tensor]:
-        settings = self.settings
-        covariates = None if self.data.covariates is None else self.data.covariates[rows].to(settings.device)
-        inputs = self.data.inputs.take(rows)
-        with torch.autocast(settings.device.type, dtype=torch.bfloat16, enabled=settings.autocast):
-            return self.suffix(inputs, covariates)
+    def _batch(self, rows: Tensor) -> Batch:
+        device, data = self.settings.device, self.data
+        return Batch(
+            rows=rows,
+            inputs=data.inputs.take(rows),
+            covariates=None if data.covariates is None else data.covariates[rows].to(device),
+            targets={name: target.take(rows).to(device) for name, target in data.targets.items()},
+        )
+
+    def _forward(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.autocast(self.settings.device.type, dtype=torch.bfloat16, enabled=self.settings.autocast):
+            return self.suffix(batch.inputs, batch.covariates)
 
     def _loss(self, rows: Tensor) -> Tensor:
-        targets = {name: target.take(rows).to(self.settings.device) for name, target in self.data.targets.items()}
-        return total_loss(self._forward(rows), targets, self.tasks, self.answers)
+        batch = self._batch(rows)
+        return total_loss(self._forward(batch), batch.targets, self.tasks, self.answers)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Loss and metric on validation rows, logits corrected as they will be at inference."""
         self.model.eval()
         rows, size = self.data.val, max(self.settings.batch_size, 64)
-        parts = [self._forward(part) for part in torch.split(rows, size)]
+        parts = [self._forward(self._batch(part)) for part in torch.split(rows, size)]
         logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
         targets = {name: target.take(rows) for name, target in self.data.targets.items()}
         found = {"val_loss": float(total_loss(logits, targets, self.tasks, self.answers))}

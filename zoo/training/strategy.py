@@ -93,7 +93,7 @@ def _build(call: Call, statistics: ClassStatistics) -> Plan:
 
 
 def _filled(plan: Plan) -> list[str]:
-    slots = ("element_weights", "class_transforms", "resamplers", "logit_bias", *EXCLUSIVE_SLOTS)
+    slots = ("element_weights", "class_transforms", "resamplers", "logit_bias", "tail", *EXCLUSIVE_SLOTS)
     return [slot for slot in slots if getattr(plan, slot) not in (None, {}, ())]
 
 

@@ -1,0 +1,180 @@
+"""The fast prefix computes what the network computes, and its precision is accepted only where it serves."""
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.data.ingest import ingest
+from zoo.errors import IntegrityError
+from zoo.features import choose
+from zoo.features.choose import accept, choose_prefix, cross_validate
+from zoo.features.extract import extract
+from zoo.features.prefix import Prefix, Recipe, normalise, weights_digest
+from zoo.model.load import strip
+from zoo.model.view import build_view
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def ready(shapes, tmp_path):
+    """A small backbone and 24 decoded pictures."""
+    torch.manual_seed(0)
+    view = strip(build_view("timm/test_efficientnet", "none"))
+    paths, labels = shapes(24)
+    return view, ingest(paths, view.input, tmp_path / "images"), np.array(labels)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_prefix_computes_what_the_network_computes(ready, fold, channels_last):
+    view, images, _ = ready
+    prefix = Prefix(view, "pooled", Recipe(fold=fold, channels_last=channels_last), CPU)
+    pixels = images.pixels(np.arange(8))
+    view.module.eval()
+    with torch.no_grad():
+        reference = view.extract(view.module, normalise(pixels, view.input), "pooled")
+    assert (prefix.folded > 0) == fold
+    assert torch.allclose(prefix(pixels), reference, rtol=1e-4, atol=1e-5)
+
+
+def test_the_original_network_is_not_touched(ready):
+    view, _, _ = ready
+    before = weights_digest(view.module)
+    view.module.train()
+    Prefix(view, "pooled", Recipe(precision="bf16"), CPU)
+    assert weights_digest(view.module) == before
+    assert view.module.training
+    assert all(parameter.requires_grad for parameter in view.module.parameters())
+
+
+def test_normalisation_is_that_of_the_pretrained_network(ready):
+    view, images, _ = ready
+    pixels = images.pixels(np.arange(2))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (view.input.mean, view.input.std))
+    assert torch.allclose(normalise(pixels, view.input), (pixels / 255 - mean) / std, atol=1e-5)
+
+
+def test_a_fold_that_changes_the_features_is_refused(ready, monkeypatch):
+    view, _, _ = ready
+    real = Prefix.__init__.__globals__["fold"]
+
+    def broken(module, pairs):
+        count = real(module, pairs)
+        next(module.parameters()).data.mul_(2)
+        return count
+
+    monkeypatch.setattr("zoo.features.prefix.fold", broken)
+    with pytest.raises(IntegrityError, match=r"folding \d+ normalisations changed the features by"):
+        Prefix(view, "pooled", Recipe(), CPU)
+
+
+def test_features_are_computed_once_and_found_again(ready, tmp_path):
+    view, images, _ = ready
+    prefix = Prefix(view, "pooled", Recipe(), CPU)
+    digest = weights_digest(view.module)
+    first = extract(prefix, images, np.arange(24), digest=digest, cache=tmp_path)
+    second = extract(prefix, images, np.arange(24)[::-1], digest=digest, cache=tmp_path)
+    assert (first.computed, second.computed) == (24, 0)
+    assert torch.equal(second.features, first.features.flip(0))
+
+
+@pytest.mark.parametrize("change", ["weights", "precision", "kind", "preprocessing"])
+def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, change):
+    import dataclasses
+
+    view, images, _ = ready
+    plain = Prefix(view, "pooled", Recipe(), CPU)
+    extract(plain, images, np.arange(4), digest="one", cache=tmp_path)
+    digest, other = "one", plain
+    if change == "weights":
+        digest = "two"
+    elif change == "precision":
+        other = Prefix(view, "pooled", Recipe(precision="bf16"), CPU)
+    elif change == "kind":
+        other.kind = "mean"
+        assert other.description("one")["kind"] == "mean"
+        return
+    else:
+        other = Prefix(
+            dataclasses.replace(view, input=dataclasses.replace(view.input, std=(1.0, 1.0, 1.0))),
+            "pooled",
+            Recipe(),
+            CPU,
+        )
+    assert extract(other, images, np.arange(4), digest=digest, cache=tmp_path).computed == 4
+
+
+def test_the_same_file_twice_is_computed_once(shapes, tmp_path, ready):
+    view, _, _ = ready
+    paths, _ = shapes(3)
+    images = ingest([*paths, *paths], view.input, tmp_path / "images")
+    found = extract(Prefix(view, "pooled", Recipe(), CPU), images, np.arange(6), digest="x", cache=tmp_path)
+    assert found.computed == 3
+    assert torch.equal(found.features[:3], found.features[3:])
+
+
+class Fake:
+    """Stands for a prefix: `accept` only hands it to `compute`."""
+
+
+def probed(noise, rows=80, seed=0):
+    generator = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    full = generator.normal(size=(rows, 16)) + labels[:, None]
+    low = full + noise * generator.normal(size=full.shape) * np.abs(full).mean()
+    fast, reference = Fake(), Fake()
+    features = {fast: torch.tensor(low), reference: torch.tensor(full)}
+    return accept(fast, reference, np.arange(rows), labels, lambda prefix, wanted: features[prefix][wanted])
+
+
+def test_reduced_precision_is_accepted_where_the_features_agree():
+    accepted, evidence = probed(0.02)
+    assert accepted
+    assert "against" in evidence
+
+
+def test_reduced_precision_is_refused_where_they_do_not():
+    accepted, evidence = probed(2.0)
+    assert not accepted
+    assert "below 0.98: not accepted" in evidence
+
+
+def test_reduced_precision_is_refused_where_the_classifier_loses(monkeypatch):
+    scores = iter([[0.9, 0.92, 0.91], [0.5, 0.52, 0.51]])
+    monkeypatch.setattr(choose, "cross_validate", lambda features, labels: next(scores))
+    accepted, evidence = probed(0.0)
+    assert not accepted
+    assert "balanced accuracy 0.510 against 0.910" in evidence
+
+
+def test_too_few_labelled_rows_are_not_cross_validated():
+    assert cross_validate(np.zeros((6, 2)), np.array([0, 0, 0, 1, 1, 1])) == []
+
+
+@pytest.mark.parametrize(("fastest", "expected"), [("bf16", "bf16"), ("fp32", "fp32")])
+def test_the_fastest_accepted_recipe_is_chosen_and_remembered(ready, tmp_path, monkeypatch, fastest, expected):
+    view, images, labels = ready
+    raced = []
+
+    def race(calls, device, rounds=3):
+        raced.append(len(calls))
+        order = (
+            {"fp32": (0.2, 0.3), "bf16": (0.4, 0.5)} if fastest == "fp32" else {"fp32": (0.4, 0.5), "bf16": (0.2, 0.3)}
+        )
+        return [*order["fp32"], *order["bf16"]]
+
+    monkeypatch.setattr("zoo.probe.race", race)
+
+    def compute(prefix, rows):
+        return prefix(images.pixels(rows)).float()
+
+    options = {"device": CPU, "compute": compute, "memory": tmp_path / "speeds"}
+    for _ in range(2):
+        chosen = choose_prefix(view, "pooled", images, np.arange(24), labels, **options)
+        assert chosen.prefix.recipe.precision == expected
+    assert raced == [4]
+    assert "measured by an earlier run" in chosen.decisions[-1].why
+    asked = choose_prefix(view, "pooled", images, np.arange(24), labels, precision="fp32", **options)
+    assert asked.prefix.recipe.precision == "fp32"
+    assert "fp32 was asked for" in asked.decisions[-1].why

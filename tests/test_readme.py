@@ -1,0 +1,61 @@
+"""What the README tells people to type exists and parses."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from zoo.cli import COMMANDS
+from zoo.config import EvaluateConfig, PredictConfig, TrainConfig
+from zoo.jobs.train import check_options
+from zoo.specs import parse_options
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+COMMAND_LINES = [line.strip() for line in re.findall(r"^    (zoo .*)$", README, re.MULTILINE)]
+CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+
+
+def words(line):
+    return shlex.split(line.partition("#")[0])[1:]
+
+
+def test_the_readme_starts_with_the_two_commands_and_a_real_run():
+    head = README.split("## ", maxsplit=1)[0]
+    assert "pip install" in head
+    assert "zoo train elpv --backbone lite/efficientnet_lite0" in head
+    assert re.search(r"defect, test: accuracy 0\.\d{3}, balanced accuracy 0\.\d{3}", head)
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_in_it_exists(line):
+    found = re.findall(r"zoo (\w+)", line)
+    assert found
+    assert set(found) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.split()[1] in CONFIGS])
+def test_the_options_of_its_commands_parse(line):
+    command, *rest = words(line)
+    config = tyro.cli(CONFIGS[command], args=rest)
+    if isinstance(config, TrainConfig) and config.freeze != "POLICY":
+        check_options(config)
+
+
+def test_the_strategies_and_imputers_it_names_exist():
+    named = re.findall(r"`--(?:imbalance|impute) ([^`]+)`|`(class-weights\([^`]+)`", README)
+    assert len(named) >= 5
+    for pair in named:
+        text = pair[0] or pair[1]
+        if text.startswith("covariates="):
+            check_options(TrainConfig(data="x", backbone="x", out=Path("x"), impute=(text,)))
+        else:
+            parse_options(text)
+            check_options(TrainConfig(data="x", backbone="x", out=Path("x"), imbalance=(text,)))
+
+
+def test_the_published_figures_stand_beside_ours():
+    from zoo.jobs.demo import PUBLISHED
+
+    assert {f"{100 * value:.2f} %" for value in PUBLISHED.values()} <= set(re.findall(r"\d\d\.\d\d %", README))
