@@ -89,7 +89,7 @@ def test_nothing_to_split_is_refused(make_table):
         make_splits(table, np.zeros(2, dtype=bool))
 
 
-@pytest.mark.parametrize(("flag", "options"), [("--test", {"test": 1.0}), ("--val", {"val": -0.1})])
+@pytest.mark.parametrize(("flag", "options"), [("--test-fraction", {"test": 1.0}), ("--val-fraction", {"val": -0.1})])
 def test_shares_lie_between_zero_and_one(make_table, flag, options):
     with pytest.raises(DataError, match=rf"{flag} must lie in \[0, 1\), not"):
         split(make_table({"y": ["a", "b"]}, targets=("y",)), **options)

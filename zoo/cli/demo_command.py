@@ -44,7 +44,6 @@ def _compare(demo: Demo) -> None:
         write(f"  {metric.replace('_', ' '):<{width}}  {spread(demo.test('four-classes', metric))}")
     totals = [result.run["seconds"]["total"] for results in demo.runs.values() for result in results]
     rest = f", each of the others {max(totals[1:]):.1f} s or less" if len(totals) > 1 else ""
-    rest = f", each of the others {max(totals[1:]):.1f} s or less" if len(totals) > 1 else ""
     write(f"{len(totals)} runs: the first took {totals[0]:.1f} s{rest}.")
     write(CAVEAT)
     write("The images are CC BY-NC-SA 4.0: not for commercial use.")

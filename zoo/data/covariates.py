@@ -211,9 +211,10 @@ def fit_encoder(schema: CovariateSchema, complete: CovariateColumns) -> Covariat
         DataError: a hole is left.
     """
     _check_complete(complete)
-    std = complete.numeric.std(axis=0)
+    mean, std = complete.numeric.mean(axis=0), complete.numeric.std(axis=0)
     return CovariateEncoder(
         schema=schema,
-        mean=tuple(complete.numeric.mean(axis=0).tolist()),
-        std=tuple(np.where(std > 0, std, 1.0).tolist()),
+        mean=tuple(mean.tolist()),
+        # Relative to the mean: the deviation of equal numbers is not 0 but what rounding left.
+        std=tuple(np.where(std > 1e-9 * np.abs(mean), std, 1.0).tolist()),
     )

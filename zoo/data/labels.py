@@ -39,6 +39,8 @@ def label_texts(table: Table, column: str) -> list[str | None]:
     """
     if column not in table.frame.columns:
         raise DataError(f"{table.name} has no column {column!r} of labels. It has {', '.join(table.frame.columns)}")
+    if table.frame.schema[column].is_nested():
+        raise DataError(f"column {column!r} of {table.name} holds lists; a target holds one class a row")
     cells = table.frame[column].to_list()
     names = {cell: label_text(cell) for cell in set(cells)}
     return [names[cell] for cell in cells]

@@ -51,7 +51,7 @@ def make_splits(
         DataError: shares outside [0, 1), unknown split names, groups on both sides of a given split, or too few rows
             or groups of a class.
     """
-    for flag, share in (("--test", test), ("--val", val)):
+    for flag, share in (("--test-fraction", test), ("--val-fraction", val)):
         if not 0 <= share < 1:
             raise DataError(f"{flag} must lie in [0, 1), not {share}")
     unlabelled = label_holes(table).all(axis=1)
@@ -103,6 +103,10 @@ def _strata(table: Table) -> Strata:
     names = natural_order(text for text in texts if text is not None)
     index = {name: position for position, name in enumerate(names)}
     codes = np.array([-1 if text is None else index[text] for text in texts], dtype=np.int64)
+    if group is not None and table.roles.stratify is not None and table.roles.stratify != target:
+        raise DataError(
+            f"rows are kept whole by {group!r} or in proportion by {table.roles.stratify!r}, not both: leave out one"
+        )
     if group is None:
         return Strata(target=target, names=tuple(names), codes=codes, cells=_cells(table, codes))
     cells = label_texts(table, group)
@@ -147,6 +151,8 @@ def _how(
     how = [f"{sizes} rows"]
     if table.roles.split is not None:
         how.append(f"{' and '.join(part for part in NAMES if part in given)} as column {table.roles.split!r} states")
+    if table.roles.split is not None and not len(parts.get("test", ())):
+        how.append("no test split is given, so figures are of the validation rows that choose the epoch")
     if drawn:
         whole = f", groups of {table.roles.group!r} kept whole" if table.roles.group else ""
         too = f" and by {table.roles.stratify!r}" if table.roles.stratify and not table.roles.group else ""

@@ -167,8 +167,9 @@ class RowStore:
                 temporary.write_text(key, encoding="utf-8")
                 temporary.replace(path)
             for left in self.folder.glob(".*"):  # of a process that was killed while it wrote
-                if left.stat().st_mtime < time.time() - _STALE_SECONDS:
-                    left.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # or of one that has just put its file in place
+                    if left.stat().st_mtime < time.time() - _STALE_SECONDS:
+                        left.unlink()
         except OSError as error:
             raise self._unwritable(error) from None
 

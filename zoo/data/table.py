@@ -225,5 +225,5 @@ def settle_roles(where: str, columns: Sequence[str], asked: Roles, own: Roles) -
         group=asked.group or free(own.group),
         weight=asked.weight or free(own.weight),
         split=asked.split or free(own.split),
-        stratify=asked.stratify or own.stratify,
+        stratify=asked.stratify or (None if asked.group or own.group else own.stratify),
     )

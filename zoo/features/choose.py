@@ -10,7 +10,7 @@ import hashlib
 import json
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.ingest import Images
-from zoo.errors import IntegrityError
+from zoo.errors import IntegrityError, ZooError
 from zoo.features.prefix import Prefix, Recipe
 from zoo.probe import device_name, remembered_race
 from zoo.specs import BackboneView
@@ -91,19 +91,21 @@ def choose_prefix(
         for channels_last in ((True, False) if _has_convolutions(view) else (False,))
     ]
     example = images.pixels(rows[: TIMED_ROWS[device.type]])
+    recipes, failed = _that_run(recipes, prefix, example)
     calls = [lambda recipe=recipe: prefix(recipe)(example) for recipe in recipes]
     where = memory / f"{_race_key(view, kind, device)}.json"
     seconds, remembered = remembered_race(where, [str(recipe) for recipe in recipes], calls, device)
     order = sorted(zip(seconds, recipes, strict=True), key=lambda pair: pair[0])
     speeds = ", ".join(f"{recipe} {len(example) / second:.0f}/s" for second, recipe in order)
     speeds += " (measured by an earlier run)" if remembered else ""
+    speeds += "".join(f"; {recipe} does not run: {reason}" for recipe, reason in failed.items())
     best = order[0][1]
     if precision != "auto":
         why = f"{precision} was asked for; fastest layout of: {speeds}"
     elif best.precision == "fp32":
         why = f"fastest of: {speeds}"
     else:
-        reference = next(recipe for _, recipe in order if recipe.precision == "fp32")
+        reference = next((recipe for _, recipe in order if recipe.precision == "fp32"), best)
         accepted, evidence = accept(prefix(best), prefix(reference), rows, labels, compute)
         why = f"{evidence}; images a second: {speeds}"
         best = best if accepted else reference
@@ -130,6 +132,26 @@ def _folding(chosen: Prefix, why_not: str) -> Decision:
     return Decision(what="folding", choice=f"{chosen.folded} of {chosen.norms}", why=why)
 
 
+def _that_run(
+    recipes: Sequence[Recipe], prefix: Callable[[Recipe], Prefix], example: Tensor
+) -> tuple[list[Recipe], dict[Recipe, str]]:
+    """The recipes under which the network runs at all, and why the others do not: not every layer knows bf16.
+
+    Raises:
+        ZooError: none of them does.
+    """
+    failed: dict[Recipe, str] = {}
+    for recipe in recipes:
+        try:
+            prefix(recipe)(example[:2])
+        except (RuntimeError, NotImplementedError) as error:
+            failed[recipe] = str(error).splitlines()[0]
+    good = [recipe for recipe in recipes if recipe not in failed]
+    if not good:
+        raise ZooError(f"the frozen backbone runs under none of: {', '.join(f'{r} ({w})' for r, w in failed.items())}")
+    return good, failed
+
+
 def _race_key(view: BackboneView, kind: str, device: torch.device) -> str:
     parts = [view.name, kind, view.input.size, device_name(device), torch.__version__, TIMED_ROWS]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
@@ -150,11 +172,11 @@ def accept(
     cosine = float(cosines.mean())
     lowest = float(cosines.min())
     said = f"cosine of bf16 to fp32 features {cosine:.4f} (lowest {lowest:.4f}) over {len(probe)} training rows"
-    if cosine < COSINE:
+    if not cosine >= COSINE:  # NaN too
         return False, f"{said}, below {COSINE}: not accepted"
     scores = [cross_validate(features.numpy(), labels[probe]) for features in (full, low)]
     if not scores[0]:
-        return True, f"{said}; too few labelled rows to cross-validate"
+        return False, f"{said}; too few labelled rows to cross-validate: not accepted"
     means, spread = [statistics.mean(score) for score in scores], statistics.stdev(scores[0])
     said += f", cross-validated balanced accuracy {means[1]:.3f} against {means[0]:.3f} (spread {spread:.3f})"
     if means[1] < means[0] - spread:
@@ -163,11 +185,13 @@ def accept(
 
 
 def _probe_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Up to PROBE_ROWS positions, as many of each class as can be had, spread over the rows."""
-    classes = [np.flatnonzero(labels == index) for index in np.unique(labels[labels >= 0])]
-    if not classes:
+    """Up to PROBE_ROWS positions: as many of each class as can be had, of the most frequent ones if they are many."""
+    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    kept = names[np.argsort(-counts, kind="stable")][: PROBE_ROWS // (2 * FOLDS)]
+    if not len(kept):
         return np.arange(min(PROBE_ROWS, len(labels)))
-    share = max(1, PROBE_ROWS // len(classes))
+    share = PROBE_ROWS // len(kept)
+    classes = [np.flatnonzero(labels == index) for index in np.sort(kept)]
     picked = [rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).astype(np.int64)] for rows in classes]
     return np.sort(np.concatenate(picked))
 
@@ -183,8 +207,10 @@ def cross_validate(features: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    counts = np.unique(labels, return_counts=True)[1]
-    if len(counts) < 2 or counts.min() < FOLDS:
+    names, counts = np.unique(labels, return_counts=True)
+    enough = np.isin(labels, names[counts >= FOLDS])  # a class of fewer rows than folds cannot stand in each
+    features, labels = features[enough], labels[enough]
+    if (counts >= FOLDS).sum() < 2:
         return []
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
     folds = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=0)

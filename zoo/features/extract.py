@@ -64,11 +64,15 @@ def extract(
     todo = missing[np.sort(first)]
     for start in range(0, len(todo), SHARD_ROWS):
         part = todo[start : start + SHARD_ROWS]
-        computed = []
-        for at in range(0, len(part), batch):
-            computed.append(prefix(images.pixels(rows[part[at : at + batch]])).cpu())
-            if progress:
-                progress(start + min(at + batch, len(part)), len(todo))
-        store.append(digests[part], torch.cat(computed))
+        computed: list[Tensor] = []
+        try:
+            for at in range(0, len(part), batch):
+                computed.append(prefix(images.pixels(rows[part[at : at + batch]])).cpu())
+                if progress:
+                    progress(start + min(at + batch, len(part)), len(todo))
+        finally:  # stopped or not, what was computed is kept
+            if computed:
+                found = torch.cat(computed)
+                store.append(digests[part[: len(found)]], found)
     features = store.gather(store.find(digests))
     return Extraction(features=features, computed=len(todo), seconds=time.perf_counter() - started)

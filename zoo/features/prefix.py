@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -51,9 +52,10 @@ def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float3
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Hash of every parameter and buffer with its name."""
+    """Hash of every parameter and buffer with its name, those too that are not saved."""
     total = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
+    tensors: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, tensor in sorted(tensors.items()):
         total.update(f"{name}:{digest_tensor(tensor)};".encode())
     return total.hexdigest()
 
@@ -69,6 +71,7 @@ class Prefix:
     """
 
     def __init__(self, view: BackboneView, kind: str, recipe: Recipe, device: torch.device) -> None:
+        self.name = view.name
         self.recipe = recipe
         self.spec = view.input
         self.kind = kind
@@ -90,13 +93,14 @@ class Prefix:
 
     def _fold(self) -> int:
         example = self._example()
-        with torch.inference_mode():
+        # TF32 rounds to three digits, about what the check allows.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             before = self._extract(self._module, example, self.kind)
         pairs = find_foldable(self._module, lambda module: self._extract(module, example, self.kind))
         if not pairs:
             return 0
         count = fold(self._module, pairs)
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             after = self._extract(self._module, example, self.kind)
         error = float((after - before).norm() / before.norm().clamp_min(1e-12))
         if not error <= FOLD_TOLERANCE:
@@ -114,10 +118,11 @@ class Prefix:
 
     def description(self, digest: str) -> dict[str, Any]:
         """Everything that a feature depends on beside the file: the key of its place in the cache."""
-        import torchvision
-
         return {
             "prefix": PREFIX_VERSION,
+            # The same weights may go through another function: quick GELU, a forward pass of another release.
+            "backbone": self.name,
+            "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "backbone-zoo")},
             "weights": digest,
             "kind": self.kind,
             "mean": self.spec.mean,
@@ -130,6 +135,4 @@ class Prefix:
             "channels_last": self.recipe.channels_last,
             "folded": self.folded,
             "device": self.device.type,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
         }

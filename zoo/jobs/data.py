@@ -17,6 +17,7 @@ from zoo.data.ingest import Images, ingest
 from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
+from zoo.errors import DataError
 from zoo.jobs.progress import Reporter
 from zoo.run.covariates import Covariates, imputer_calls
 from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
@@ -76,6 +77,11 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
     )
     splits = make_splits(table, bad.usable, test=config.test_fraction, val=config.val_fraction, seed=config.seed)
     tasks = fix_tasks(table, splits.train)
+    if label_holes(table)[splits.val, 0].all():
+        raise DataError(
+            f"no validation row has a label of {tasks[0].name!r}, and one is needed to choose the best epoch: "
+            f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
+        )
     held_out = {"val": splits.val, "test": splits.test}
     warnings = check_classes(table, tasks, held_out)
     used = np.concatenate([splits.train, splits.val, splits.test])
@@ -106,8 +112,19 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=(*warnings, *images.store.problems),
+        warnings=(*warnings, *_copies(images, splits), *images.store.problems),
     )
+
+
+def _copies(images: Images, splits: Splits) -> tuple[str, ...]:
+    """A sentence where held-out rows have the very file of a training row: their figures flatter."""
+    keys = np.ascontiguousarray(images.digests).view("S16").reshape(-1)
+    said = []
+    for name, rows in (("val", splits.val), ("test", splits.test)):
+        count = int(np.isin(keys[rows], keys[splits.train]).sum())
+        if count:
+            said.append(f"{count} {name} rows have the same image file as a training row: figures of {name} flatter")
+    return tuple(said)
 
 
 def _holes(table: Table, images: Images, raw: CovariateColumns | None) -> Holes:

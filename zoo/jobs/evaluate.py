@@ -70,7 +70,7 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
     found = score(probabilities, held, ["scored"] * len(rows), artifact.tasks)
     if config.out is not None:
         frame = prediction_frame(table, rows, probabilities, artifact.tasks, labels=held)
-        write_whole(config.out, frame.write_csv())
+        write_whole(Path(config.out), frame.write_csv())
     metrics = {task: splits["scored"] for task, splits in found.items() if "scored" in splits}
     dropped = (f"{len(inference.dropped)} files could not be read and were left out",) if inference.dropped else ()
     return Evaluation(metrics=metrics, rows=len(rows), which=which, warnings=(*said, *dropped))
@@ -88,7 +88,9 @@ def _table(config: EvaluateConfig, artifact: Artifact) -> Table:
     if len(table.roles.targets) != len(own):
         raise DataError(f"the run has the targets {', '.join(own)}; name as many columns with --target")
     # The labels may stand in columns of other names here; from now on they bear the run's.
-    frame = table.frame.rename(dict(zip(table.roles.targets, own, strict=True)))
+    renamed = dict(zip(table.roles.targets, own, strict=True))
+    clashing = [name for name in own if name in table.frame.columns and name not in renamed]
+    frame = table.frame.drop(clashing).rename(renamed)
     covariates = tuple(artifact.covariates["names"]) if artifact.covariates else ()
     return replace(table, frame=frame, roles=replace(table.roles, targets=tuple(own), covariates=covariates))
 

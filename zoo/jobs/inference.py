@@ -68,6 +68,8 @@ def start(
         RunError: no run, or one that cannot be used here.
         DataError: files that cannot be read, or no image at all.
     """
+    if workers is not None and workers < 1:
+        raise DataError(f"--workers must be positive, not {workers}")
     artifact = load_artifact(run)
     cache = cache_folder()
     pipeline = Pipeline(artifact, pick_device(device), cache)

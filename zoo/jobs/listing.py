@@ -125,17 +125,19 @@ def info(name: str, policy: str = "head") -> Info:
         for s in view.stages
         for n in [sum(sizes[parameter] for parameter in s.parameters)]
     )
+    other = tag is not None and tag != tags[0]
+    unknown = (f"input is that of the default weights {tags[0]}; the licence of {tag} is not listed",) if other else ()
     return Info(
-        name=row.name,
+        name=f"{row.name}.{tag}" if tag else row.name,
         tags=row.entry.tags,
-        licence=row.entry.licence,
+        licence="" if other else row.entry.licence,
         parameters=sum(sizes.values()),
         classifier_parameters=sum(sizes[parameter] for parameter in view.classifier),
         input={name: getattr(view.input, name) for name in view.input.__slots__},
         features={kind.name: kind.width for kind in view.features},
         freeze=policy,
         stages=stages,
-        notes=view.notes,
+        notes=(*unknown, *view.notes),
     )
 
 

@@ -62,7 +62,9 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     seconds = {**outcome.clock, "predict": time.perf_counter() - began}
     run = _run_json(outcome, seconds)
     mistakes = _mistakes(data, rows, predictions, data.tasks[0])
-    page = render_report(run, metrics, outcome.fitted.fit.history, mistakes)
+    page = render_report(
+        run, {task: splits for task, splits in metrics.items() if splits}, outcome.fitted.fit.history, mistakes
+    )
     clear(out)
     write_model(out, artifact)
     write_whole(out / "metrics.json", to_json(metrics))

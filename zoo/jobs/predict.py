@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +53,10 @@ def predict(run: str | Path, images: str | Path | Sequence[str | Path], **option
     """
     many = [images] if isinstance(images, str | Path) else list(images)
     config = PredictConfig(run=Path(run), images=tuple(str(one) for one in many), **{"quiet": True, **options})  # type: ignore[arg-type]
-    return run_prediction(config, Reporter(quiet=config.quiet)).frame
+    found = run_prediction(config, Reporter(quiet=config.quiet))
+    for said in (*found.warnings, *(f"left out {image}: {reason}" for image, reason in found.dropped.items())):
+        warnings.warn(said, stacklevel=2)
+    return found.frame
 
 
 def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
@@ -66,7 +70,7 @@ def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
     probabilities, said = inference.probabilities(inference.rows)
     frame = prediction_frame(inference.table, inference.rows, probabilities, inference.artifact.tasks)
     if config.out is not None:
-        write_whole(config.out, frame.write_csv())
+        write_whole(Path(config.out), frame.write_csv())
     dropped = {str(table.frame[table.roles.image][row]): reason for row, reason in inference.dropped.items()}
     return Predictions(frame=frame, warnings=said, dropped=dropped)
 

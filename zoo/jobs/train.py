@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from zoo.config import TrainConfig
+from zoo.data.table import Table
 from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
@@ -19,7 +21,7 @@ from zoo.jobs.outcome import Outcome, save_outcome
 from zoo.jobs.progress import Reporter
 from zoo.metrics.classification import check_metric
 from zoo.model.freeze import Frozen, freeze_parts
-from zoo.model.load import assemble, strip
+from zoo.model.load import assemble, feature_of, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device
@@ -59,6 +61,9 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
     Raises:
         ZooError: with one clear message, for everything that the caller can mend.
     """
+    for name in ("imbalance", "impute", "target", "covariate"):
+        if isinstance(options.get(name), str):
+            options[name] = (options[name],)
     config = TrainConfig(data=str(data), backbone=backbone, out=Path(out), **options)
     return run_training(config, Reporter(quiet=config.quiet))
 
@@ -68,11 +73,13 @@ def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     clock = Clock()
     policy, head = check_options(config)
     table = read(config)
+    _refuse_unknown_targets(config, table)
     claim(config.out, overwrite=config.overwrite)
     device = pick_device(config.device)
     view = strip(build_view(config.backbone, config.weights))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
+    feature_of(view, config.features)
     _refuse_random(view, policy, config)
     clock.lap("build")
     cache = cache_folder()
@@ -82,7 +89,10 @@ def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     model = _assembled(view, data, config, head)
     frozen = freeze_parts(model, view, policy, "backbone.")
     job = Job(config=config, data=data, answers=said, model=model, device=device, cache=cache, reporter=reporter)
-    fitted = fit_head(job) if policy.last == 0 else fit_whole(job, policy)
+    try:
+        fitted = fit_head(job) if policy.last == 0 else fit_whole(job, policy)
+    except torch.OutOfMemoryError as error:
+        raise ZooError(f"out of memory on {device}: {str(error).splitlines()[0]}; try a smaller --batch-size") from None
     fitted = replace(fitted, decisions=(*_data_decisions(data), *fitted.decisions))
     compared = frozen.verify()
     clock.seconds.update(fitted.seconds)
@@ -118,20 +128,7 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
     Raises:
         ZooError: the first thing that is wrong.
     """
-    positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
-    positive["backbone-lr"] = config.backbone_lr
-    for name, value in positive.items():
-        if value is not None and value <= 0:
-            raise ZooError(f"--{name} must be positive, not {value}")
-    for name, share in {
-        "weight-decay": config.weight_decay,
-        "head-l2": config.head_l2,
-        "warmup": config.warmup,
-    }.items():
-        if share is None:
-            continue
-        if share < 0 or (name == "warmup" and share > 1):
-            raise ZooError(f"--{name} must be {'between 0 and 1' if name == 'warmup' else 'at least 0'}, not {share}")
+    _check_numbers(config)
     check_metric(config.metric)
     policy = parse_policy(config.freeze)
     heads = parse_options(config.head)
@@ -145,6 +142,36 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
         for call in parse_options(text) if text.strip() not in ("", "none") else ():
             bind(call, STRATEGIES.of_call(call).parameters)
     return policy, heads[0]
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
+    positive |= {"backbone-lr": config.backbone_lr, "workers": config.workers}
+    for name, value in positive.items():
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ZooError(f"--{name} must be positive, not {value}")
+    for name, part in {"test-fraction": config.test_fraction, "val-fraction": config.val_fraction}.items():
+        if not 0 <= part < 1:
+            raise ZooError(f"--{name} must be at least 0 and less than 1, not {part}")
+    if not 0 <= config.seed < 2**32 - 1:
+        raise ZooError(f"--seed must be between 0 and {2**32 - 2}, not {config.seed}")
+    for name, share in {
+        "weight-decay": config.weight_decay,
+        "head-l2": config.head_l2,
+        "warmup": config.warmup,
+    }.items():
+        if share is None:
+            continue
+        if not 0 <= share < math.inf or (name == "warmup" and share > 1):
+            raise ZooError(f"--{name} must be {'between 0 and 1' if name == 'warmup' else 'at least 0'}, not {share}")
+
+
+def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
+    for option in config.imbalance:
+        target, equals, _ = option.partition("=")
+        if equals and "(" not in target and target.strip() not in table.roles.targets:
+            targets = ", ".join(table.roles.targets)
+            raise OptionError(f"no target {target.strip()!r}; the targets are {targets}", text=option, column=0)
 
 
 def _refuse_random(view: BackboneView, policy: FreezePolicy, config: TrainConfig) -> None:

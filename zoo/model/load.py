@@ -11,7 +11,7 @@ from zoo.errors import OptionError, ZooError
 from zoo.model.freeze import freeze
 from zoo.model.network import FineTuneModel, TaskHeads
 from zoo.model.view import build_view, check_view, describe
-from zoo.specs import BackboneView, Call, Task, parse_options
+from zoo.specs import BackboneView, Call, FeatureKind, Task, parse_options
 
 
 def load(
@@ -84,16 +84,26 @@ def strip(view: BackboneView) -> BackboneView:
     return bare
 
 
-def assemble(
-    view: BackboneView, tasks: Sequence[Task], *, kind: str | None = None, covariates: int = 0, head: Call | None = None
-) -> FineTuneModel:
-    """Put fresh heads on a stripped view; they take features of `kind` joined to `covariates` columns."""
+def feature_of(view: BackboneView, kind: str | None) -> FeatureKind:
+    """The feature kind of this name, or the default one.
+
+    Raises:
+        ZooError: the backbone does not offer it, or a head cannot take it.
+    """
     try:
         feature = view.feature(kind)
     except ValueError as error:
         raise ZooError(str(error)) from None
     if feature.name == "tokens":
         raise ZooError("a linear head takes one vector an image; tokens need a head that pools them")
+    return feature
+
+
+def assemble(
+    view: BackboneView, tasks: Sequence[Task], *, kind: str | None = None, covariates: int = 0, head: Call | None = None
+) -> FineTuneModel:
+    """Put fresh heads on a stripped view; they take features of `kind` joined to `covariates` columns."""
+    feature = feature_of(view, kind)
     return FineTuneModel(view, TaskHeads(tasks, feature.width, covariates=covariates, head=head), feature.name)
 
 

@@ -58,6 +58,21 @@ class TaskHeads(nn.Module):
             joined = torch.cat([joined, covariates.to(joined.dtype)], dim=1)
         return {task.name: head(joined) for task, head in zip(self.tasks, self.heads, strict=True)}
 
+    def penalty(self, strength: float) -> Tensor:
+        """Half of `strength` times the squared norm of the weight matrices; biases are free.
+
+        Covariates stand beside many more features; their weights are held in the proportion of their number, so that
+        a few that say much are not drowned.
+        """
+        squares = [torch.zeros((), device=self.standardise.mean.device)]
+        for parameter in self.heads.parameters():
+            if parameter.ndim > 1 and self.covariates and parameter.shape[1] == self.width + self.covariates:
+                own = parameter[:, self.width :].square().sum() * (self.covariates / self.width)
+                squares += [parameter[:, : self.width].square().sum(), own]
+            elif parameter.ndim > 1:
+                squares.append(parameter.square().sum())
+        return 0.5 * strength * torch.stack(squares).sum()
+
     @torch.no_grad()
     def fold(self) -> bool:
         """Put the standardisation into linear heads, so that raw features go in; False where a head is not linear."""

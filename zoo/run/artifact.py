@@ -72,6 +72,8 @@ def claim(folder: Path, *, overwrite: bool) -> None:
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         what = "holds a run" if (folder / "run.json").exists() else "is not empty"
         raise RunError(f"{folder} {what}; choose another --out, or say --overwrite")
+    if folder.exists():
+        _refuse_foreign(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -79,6 +81,17 @@ def claim(folder: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise RunError(f"cannot write to {folder}: {error.strerror or error}") from None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Nothing that a run did not write is overwritten: a user's own splits.csv is not ours."""
+    held = {path.name for path in folder.iterdir()}
+    foreign = sorted(held - set(FILES))
+    if "run.json" in held:
+        if "format" not in read_json(folder / "run.json"):
+            raise RunError(f"{folder}/run.json was not written by backbone-zoo; choose another --out")
+    elif held and ("model.safetensors" not in held or foreign):
+        raise RunError(f"{folder} holds no run but {', '.join(sorted(held)[:3])}; choose another --out")
 
 
 def clear(folder: Path) -> None:

@@ -89,7 +89,8 @@ class Plan:
     Attributes:
         strategy: its name, for messages.
         shift: the ledger's entry, (K,): natural logarithm of the factor by which the plan multiplies each class's
-            share in training, up to a constant; None for no shift. What acts at inference is not counted here.
+            share in training, up to a constant; None for that of the element weights, or none. What acts at inference
+            is not counted here.
         element_weights: *multiply*: a factor (K,) on the loss of each row by its class.
         class_transforms: *chain*: by class index, the grammar's name of an augmentation of the pixels.
         resamplers: *chain*: applied in order to the features at the boundary.

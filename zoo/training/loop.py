@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
+from zoo.errors import DataError, ZooError
 from zoo.metrics.classification import epoch_score, is_better
+from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
-from zoo.training.optimiser import Rates, build_optimiser, build_schedule, head_penalty
+from zoo.training.optimiser import Rates, build_optimiser, build_schedule
 from zoo.training.strategy import Answer
 
 
@@ -99,7 +100,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        heads: nn.Module,
+        heads: TaskHeads,
         suffix: Suffix,
         data: Data,
         tasks: tuple[Task, ...],
@@ -110,7 +111,7 @@ class Trainer:
         self.tasks, self.answers, self.settings = tasks, answers, settings
         self.optimiser = build_optimiser(model, heads, settings.rates)
         order = self._order(0)
-        self.steps_per_epoch = -(-len(order) // settings.batch_size)
+        self.steps_per_epoch = len(self._batches(order))
         self.schedule = build_schedule(
             self.optimiser, settings.timeline.epochs * self.steps_per_epoch, settings.rates.warmup
         )
@@ -158,6 +159,13 @@ class Trainer:
         target = self.data.targets[self.tasks[0].name].take(train)
         return train[sampler(torch.where(target.mask, target.value, -1), epoch, generator)]
 
+    def _batches(self, order: Tensor) -> list[Tensor]:
+        """The rows of each step; a last one that would stand alone joins the step before: BatchNorm needs two."""
+        parts = list(torch.split(order, self.settings.batch_size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
+
     def _epoch(self, epoch: int, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
         self.model.train()
         order = self._order(epoch)
@@ -166,7 +174,7 @@ class Trainer:
         all_steps = self.steps_per_epoch * self.settings.timeline.epochs
         with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
             torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
-            for step, rows in enumerate(torch.split(order, self.settings.batch_size)):
+            for step, rows in enumerate(self._batches(order)):
                 total += self._step(rows) * len(rows)
                 now = time.perf_counter()
                 if progress and now - shown > 0.1:
@@ -180,7 +188,7 @@ class Trainer:
 
     def _step(self, rows: Tensor) -> Tensor:
         loss = self._loss(rows)
-        (loss + head_penalty(self.heads, self.settings.rates.head_l2)).backward()  # type: ignore[no-untyped-call]
+        (loss + self.heads.penalty(self.settings.rates.head_l2)).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
@@ -212,9 +220,14 @@ class Trainer:
         logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
         targets = {name: target.take(rows) for name, target in self.data.targets.items()}
         found = {"val_loss": float(total_loss(logits, targets, self.tasks, self.answers))}
-        for task in self.tasks:
+        for position, task in enumerate(self.tasks):
             mask, bias = targets[task.name].mask, self.answers[task.name].logit_bias
             corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
-            score = epoch_score(corrected[mask], targets[task.name].value[mask], self.settings.metric)
+            try:
+                score = epoch_score(corrected[mask], targets[task.name].value[mask], self.settings.metric)
+            except (DataError, ValueError):
+                if position == 0:
+                    raise
+                continue  # undefined for a task that does not choose the epoch; the final report says why
             found[f"{task.name}/{self.settings.metric}"] = score
         return found

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +62,3 @@ def build_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float) 
         return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-
-
-def head_penalty(heads: nn.Module, strength: float) -> Tensor:
-    """Half of `strength` times the squared norm of the heads' weight matrices; biases are free."""
-    squares = [parameter.square().sum() for parameter in heads.parameters() if parameter.ndim > 1]
-    return 0.5 * strength * torch.stack(squares).sum() if squares else torch.zeros(())

@@ -129,11 +129,14 @@ def _ledger(plans: Sequence[Plan], statistics: ClassStatistics) -> float:
     square = math.fsum(value * value for value in prior)
     shares = []
     for plan in plans:
-        if plan.shift is None:
+        shift = plan.shift
+        if shift is None and plan.element_weights is not None and min(plan.element_weights) > 0:
+            shift = tuple(math.log(weight) for weight in plan.element_weights)  # weights on the loss are a shift
+        if shift is None:
             continue
-        if len(plan.shift) != len(prior):
-            raise ZooError(f"{plan.strategy} declares a shift of {len(plan.shift)} classes; there are {len(prior)}")
-        along = -math.fsum(a * p for a, p in zip(_centred(plan.shift), prior, strict=True))
+        if len(shift) != len(prior):
+            raise ZooError(f"{plan.strategy} declares a shift of {len(shift)} classes; there are {len(prior)}")
+        along = -math.fsum(a * p for a, p in zip(_centred(shift), prior, strict=True))
         # With equal classes there is no imbalance to correct, and any weights are the user's own wish.
         shares.append((plan.strategy, along / square if square > 1e-9 else 0.0))
     total = math.fsum(share for _, share in shares)
