@@ -26,9 +26,8 @@ def run(words: Sequence[str]) -> None:
 def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """A run in a dozen lines."""
     data, training, seconds = run["data"], run["training"], run["seconds"]
-    splits = data["splits"]
     write(f"{run['backbone']['name']} ({run['backbone']['tag']}) on {data['name']}, --freeze {run['freeze']['policy']}")
-    write(f"  rows        train {splits['train']}, val {splits['val']}, test {splits['test']}: {splits['how']}")
+    write(f"  rows        {data['splits']['how']}")
     for warning in [*data["warnings"], *data["notes"]]:
         write(f"  note        {warning}")
     for decision in run["decisions"]:
