@@ -42,7 +42,7 @@ def find_entry(name: str) -> CatalogueRow:
             return row
     own = [row.name for row in rows if row.source in (source, bare)]
     hint = suggest(f"{bare}/{model}", own or [row.name for row in rows])
-    raise UnknownNameError(f"{bare} has no backbone {model!r}{hint}; `zoo list {bare}/` shows what it has")
+    raise UnknownNameError(f"{bare} has no backbone {model!r}{hint or ';'} `zoo list {bare}/` shows what it has")
 
 
 def build_view(name: str, weights: str | None = None) -> BackboneView:
