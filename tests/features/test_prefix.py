@@ -1,11 +1,13 @@
 """The fast prefix computes what the network computes, and its precision is accepted only where it serves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from zoo.data.ingest import ingest
-from zoo.errors import IntegrityError
+from zoo.errors import IntegrityError, ZooError
 from zoo.features import choose
 from zoo.features.choose import accept, choose_prefix, cross_validate
 from zoo.features.extract import extract
@@ -79,10 +81,8 @@ def test_features_are_computed_once_and_found_again(ready, tmp_path):
     assert torch.equal(second.features, first.features.flip(0))
 
 
-@pytest.mark.parametrize("change", ["weights", "precision", "kind", "preprocessing"])
+@pytest.mark.parametrize("change", ["weights", "precision", "backbone", "preprocessing"])
 def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, change):
-    import dataclasses
-
     view, images, _ = ready
     plain = Prefix(view, "pooled", Recipe(), CPU)
     extract(plain, images, np.arange(4), digest="one", cache=tmp_path)
@@ -91,10 +91,8 @@ def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, 
         digest = "two"
     elif change == "precision":
         other = Prefix(view, "pooled", Recipe(precision="bf16"), CPU)
-    elif change == "kind":
-        other.kind = "mean"
-        assert other.description("one")["kind"] == "mean"
-        return
+    elif change == "backbone":  # the same weights in another network are another function
+        other = Prefix(dataclasses.replace(view, name="timm/other"), "pooled", Recipe(), CPU)
     else:
         other = Prefix(
             dataclasses.replace(view, input=dataclasses.replace(view.input, std=(1.0, 1.0, 1.0))),
@@ -146,6 +144,50 @@ def test_reduced_precision_is_refused_where_the_classifier_loses(monkeypatch):
     accepted, evidence = probed(0.0)
     assert not accepted
     assert "balanced accuracy 0.510 against 0.910" in evidence
+
+
+def test_features_that_are_not_numbers_are_refused():
+    nan, full = Fake(), Fake()
+    features = {nan: torch.full((8, 4), float("nan")), full: torch.ones(8, 4)}
+    accepted, _ = accept(nan, full, np.arange(8), np.arange(8) % 2, lambda prefix, rows: features[prefix][rows])
+    assert not accepted
+
+
+def test_the_probe_stays_small_with_a_thousand_classes():
+    labels = np.repeat(np.arange(1000), 5)
+    assert len(choose._probe_rows(labels)) <= choose.PROBE_ROWS
+    assert len(choose._probe_rows(np.full(10, -1))) == 10
+
+
+def test_a_recipe_that_does_not_run_is_passed_over_with_its_reason(ready, tmp_path, monkeypatch):
+    view, images, labels = ready
+    plain = Prefix.__call__
+
+    def picky(self, pixels):
+        if self.recipe.precision == "bf16":
+            raise RuntimeError("no kernel for BFloat16")
+        return plain(self, pixels)
+
+    monkeypatch.setattr(Prefix, "__call__", picky)
+    options = {"device": CPU, "memory": tmp_path / "speeds", "compute": lambda p, rows: p(images.pixels(rows))}
+    chosen = choose_prefix(view, "pooled", images, np.arange(24), labels, **options)
+    assert chosen.prefix.recipe.precision == "fp32"
+    assert "does not run: no kernel for BFloat16" in chosen.decisions[-1].why
+    with pytest.raises(ZooError, match="runs under none of"):
+        choose_prefix(view, "pooled", images, np.arange(24), labels, precision="bf16", **options)
+
+
+def test_what_was_computed_before_a_stop_is_kept(ready, tmp_path):
+    view, images, _ = ready
+    prefix = Prefix(view, "pooled", Recipe(), CPU)
+
+    def stop(done, total):
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(prefix, images, np.arange(24), digest="x", cache=tmp_path, batch=8, progress=stop)
+    assert extract(prefix, images, np.arange(24), digest="x", cache=tmp_path, batch=8).computed == 8
 
 
 def test_too_few_labelled_rows_are_not_cross_validated():

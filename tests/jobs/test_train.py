@@ -195,6 +195,59 @@ def test_a_run_is_not_overwritten_unless_asked(shape_folder, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["training"]["epochs"] == 2
 
 
+def test_overwrite_takes_no_file_that_a_run_did_not_make(shape_folder, tmp_path):
+    mine = tmp_path / "project"
+    mine.mkdir()
+    (mine / "splits.csv").write_text("my own work")
+    with pytest.raises(RunError, match=r"holds no run but splits.csv; choose another --out"):
+        train(shape_folder(8, 8), mine, overwrite=True)
+    (mine / "run.json").write_text('{"scripts": {}}')
+    with pytest.raises(RunError, match=r"run.json was not written by backbone-zoo"):
+        train(shape_folder(8, 8), mine, overwrite=True)
+    assert (mine / "splits.csv").read_text() == "my own work"
+
+
+def test_copies_of_a_training_image_among_held_out_rows_are_told(shape_folder, tmp_path):
+    data = shape_folder(16, 16)
+    for row in range(12):
+        shutil.copy(data / "disc" / "0.png", data / "disc" / f"copy{row}.png")
+    result = train(data, tmp_path / "run", epochs=1)
+    assert any("have the same image file as a training row" in said for said in result.run["data"]["warnings"])
+
+
+def test_a_validation_split_without_labels_is_refused_before_training(shape_folder, tmp_path):
+    with pytest.raises(DataError, match="no validation row has a label of 'label', and one is needed"):
+        train(shape_folder(8, 8), tmp_path / "run", val_fraction=0.0)
+
+
+def test_a_second_target_with_few_labels_does_not_stop_the_run(shape_folder, tmp_path):
+    root = shape_folder(30, 30)
+    rows = [
+        {"image": f"{name}/{row}.png", "shape": name, "rare": "xy"[row % 2] if row < 4 else None}
+        for name in ("disc", "square")
+        for row in range(30)
+    ]
+    pl.DataFrame(rows).write_csv(root / "t.csv")
+    result = train(root / "t.csv", tmp_path / "run", target=("shape", "rare"), epochs=2)
+    assert result.run["data"]["missing_labels"] == {"shape": 0, "rare": 52}
+    assert result.metrics["shape"]["test"]["rows"] == 15
+
+
+def test_a_split_may_keep_a_second_column_in_proportion(shape_folder, tmp_path):
+    root = shape_folder(40, 40)
+    rows = [
+        {"image": f"{name}/{row}.png", "label": name, "site": "north" if row % 4 else "south"}
+        for name in ("disc", "square")
+        for row in range(40)
+    ]
+    pl.DataFrame(rows).write_csv(root / "t.csv")
+    train(root / "t.csv", tmp_path / "run", target=("label",), stratify="site", epochs=1)
+    splits = pl.read_csv(tmp_path / "run" / "splits.csv").with_columns(pl.read_csv(root / "t.csv")["site"])
+    test = splits.filter(pl.col("split") == "test")
+    assert test.filter(pl.col("site") == "south").height == 5
+    assert test.height == 20
+
+
 def test_a_crash_while_writing_leaves_no_folder_that_reads_as_a_run(shape_folder, tmp_path, monkeypatch):
     data = shape_folder(16, 16)
     train(data, tmp_path / "run", epochs=1)
@@ -248,6 +301,11 @@ def test_a_frozen_tensor_that_moves_fails_the_run_loudly(shape_folder, tmp_path,
         ({"epochs": 0}, ZooError, "--epochs must be positive, not 0"),
         ({"warmup": 2.0}, ZooError, "--warmup must be between 0 and 1"),
         ({"device": "gpu"}, ZooError, "'gpu' is no device"),
+        ({"workers": 0}, ZooError, "--workers must be positive, not 0"),
+        ({"seed": -1}, ZooError, "--seed must be between 0 and"),
+        ({"val_fraction": 1.0}, ZooError, "--val-fraction must be at least 0 and less than 1"),
+        ({"lr": float("nan")}, ZooError, "--lr must be positive, not nan"),
+        ({"imbalance": ("colour=class-weights",)}, OptionError, "no target 'colour'; the targets are label"),
         ({"weights": "none"}, ZooError, "would freeze them as they are"),
         ({"target": ("colour",)}, DataError, "colour"),
         ({"covariate": ("label",)}, DataError, "label"),

@@ -151,6 +151,22 @@ def test_a_sampler_draws_from_the_training_rows_alone():
     assert set(trained.tolist()) == set(range(1, 32, 2))
 
 
+def test_a_last_row_never_stands_alone_in_a_batch():
+    data, heads = toy(rows=41)
+    data = dataclasses.replace(data, train=torch.arange(33))
+    own = trainer(data, heads, settings(batch_size=8))
+    assert [len(part) for part in own._batches(data.train)] == [8, 8, 8, 9]
+    assert own.steps_per_epoch == 4
+
+
+def test_covariates_are_held_less_than_the_many_features_beside_them():
+    heads = TaskHeads([TASK], 100, covariates=2)
+    with torch.no_grad():
+        heads.heads[0].weight.fill_(1.0)
+    # 2 classes x 100 features, and 2 x 2 covariates at 2 / 100 of the strength.
+    assert float(heads.penalty(1.0).detach()) == pytest.approx(0.5 * (200 + 4 * 0.02))
+
+
 def test_the_schedule_warms_up_then_falls_to_zero_in_real_rates():
     layer = torch.nn.Linear(2, 2)
     optimiser = build_optimiser(layer, layer, Rates(head=0.1, backbone=1.0, weight_decay=0.05, head_l2=0.0, warmup=0.2))

@@ -72,6 +72,13 @@ def test_the_same_correction_twice_is_refused_with_the_figures(monkeypatch):
         answer("sampled+class-weights", ELPV)
 
 
+def test_weights_on_the_loss_are_in_the_ledger_though_a_plan_declares_no_shift(monkeypatch):
+    with_plan(monkeypatch, Plan(strategy="rooted", element_weights=tuple(count**-0.5 for count in ELPV.counts)))
+    assert answer("rooted", ELPV).corrected == pytest.approx(0.5)
+    with pytest.raises(ZooError, match=r"corrected 1.50 times over"):
+        answer("rooted+class-weights", ELPV)
+
+
 def test_two_claims_on_one_slot_are_refused_by_name(monkeypatch):
     def criterion(logits, target):
         return logits[:, 0]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -18,31 +15,16 @@ from torch import Tensor
 
 from zoo.data.labels import label_texts
 from zoo.data.splits import Splits
-from zoo.jobs.data import Prepared, data_json
-from zoo.jobs.fitting import Fitted, Job
+from zoo.jobs.data import Prepared
+from zoo.jobs.record import Outcome, run_json, versions
 from zoo.metrics.classification import classification_metrics
-from zoo.model.freeze import Frozen
-from zoo.probe import device_name
 from zoo.report.page import Mistake, render_report
-from zoo.run.artifact import FORMAT, Artifact, clear, write_model
+from zoo.run.artifact import Artifact, clear, write_model
 from zoo.run.files import to_json, write_whole
 from zoo.run.pipeline import Pipeline, prediction_frame
 from zoo.specs import Task
 
-LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 MISTAKES = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Everything that a finished training has to put on disk."""
-
-    job: Job
-    fitted: Fitted
-    frozen: Frozen
-    verified: str
-    clock: Mapping[str, float]
-    started: float
 
 
 def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -60,7 +42,7 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     metrics = score(probabilities, held, splits, data.tasks)
     predictions = prediction_frame(data.table, rows, probabilities, data.tasks, splits=splits, labels=held)
     seconds = {**outcome.clock, "predict": time.perf_counter() - began}
-    run = _run_json(outcome, seconds)
+    run = run_json(outcome, seconds)
     mistakes = _mistakes(data, rows, predictions, data.tasks[0])
     page = render_report(
         run, {task: splits for task, splits in metrics.items() if splits}, outcome.fitted.fit.history, mistakes
@@ -112,19 +94,6 @@ def _artifact(outcome: Outcome) -> Artifact:
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a result depends on."""
-    import platform
-
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a distribution"
-    return found
-
-
 def _splits_frame(data: Prepared) -> pl.DataFrame:
     """What each row was used for, with the digest of its file, so that a later evaluation knows what was trained on."""
     names = _split_names(len(data.table), data.splits)
@@ -171,93 +140,3 @@ def _jpeg(pixels: Tensor) -> bytes:
     image.thumbnail((160, 160))
     image.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
-
-
-def _run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
-    job, fitted = outcome.job, outcome.fitted
-    config = {name: str(value) if name == "out" else value for name, value in asdict(job.config).items()}
-    total = time.perf_counter() - outcome.started
-    return {
-        "format": FORMAT,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": {name: round(value, 3) for name, value in {**seconds, "total": total}.items()},
-        "versions": versions(),
-        "machine": _machine(job.device),
-        "command": config,
-        "backbone": _backbone_json(outcome),
-        "data": data_json(job.config, job.data),
-        "freeze": {
-            "policy": outcome.frozen.policy,
-            "trainable_stages": list(outcome.frozen.stages),
-            "trainable_parameters": _count(job, outcome.frozen.trainable),
-            "frozen_parameters": _count(job, outcome.frozen.frozen),
-            "verified": outcome.verified,
-        },
-        "decisions": [asdict(decision) for decision in fitted.decisions],
-        "imbalance": _imbalance_json(job),
-        "imputation": [{"kind": "covariates", "imputer": job.data.covariates.imputer, "filled": dict(job.data.filled)}]
-        if job.data.covariates
-        else [],
-        "training": {
-            "epochs": job.config.epochs,
-            "best_epoch": fitted.fit.best_epoch,
-            "metric": job.config.metric,
-            "best_value": fitted.fit.best_value,
-            "optimiser": "AdamW",
-            "schedule": f"warm-up over {job.config.warmup:.0%} of the steps, then cosine to 0",
-            "learning_rate": fitted.rates.head,
-            "backbone_learning_rate": fitted.rates.backbone if outcome.frozen.stages else None,
-            "weight_decay": fitted.rates.weight_decay,
-            "head_l2": fitted.rates.head_l2,
-            "batch_size": job.config.batch_size,
-            "rows_per_second": round(fitted.fit.rows_per_second, 1),
-        },
-    }
-
-
-def _count(job: Job, names: Sequence[str]) -> int:
-    sizes = {name: parameter.numel() for name, parameter in job.model.named_parameters()}
-    return sum(sizes[name] for name in names)
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    return {"device": device.type, "name": device_name(device), "threads": torch.get_num_threads()}
-
-
-def _backbone_json(outcome: Outcome) -> dict[str, Any]:
-    model, frozen = outcome.job.model, set(outcome.frozen.frozen)
-    view = model.view
-    sizes = {name: parameter.numel() for name, parameter in model.backbone.named_parameters()}
-    return {
-        "name": view.name,
-        "tag": view.weights,
-        "licence": view.licence,
-        "parameters": sum(sizes.values()),
-        "input": {name: getattr(view.input, name) for name in view.input.__slots__},
-        "feature": {"name": model.kind, "width": model.heads.width},
-        "head": str(model.heads.call),
-        "notes": list(view.notes),
-        "stages": [
-            {
-                "name": stage.name,
-                "role": stage.role,
-                "parameters": sum(sizes[name] for name in stage.parameters),
-                "trainable": sum(sizes[name] for name in stage.parameters if f"backbone.{name}" not in frozen),
-            }
-            for stage in view.stages
-        ],
-    }
-
-
-def _imbalance_json(job: Job) -> list[dict[str, Any]]:
-    found = []
-    for task in job.data.tasks:
-        answer = job.answers[task.name]
-        if answer.strategies:
-            named = {
-                key: dict(zip(task.classes, values, strict=True)) if values else None
-                for key, values in (("element_weights", answer.element_weights), ("logit_bias", answer.logit_bias))
-            }
-            strategy = "+".join(answer.strategies)
-            found.append({"target": task.name, "strategy": strategy, "corrected": answer.corrected, **named})
-    return found

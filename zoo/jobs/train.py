@@ -17,8 +17,9 @@ from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import Job, fit_head, fit_whole
-from zoo.jobs.outcome import Outcome, save_outcome
+from zoo.jobs.outcome import save_outcome
 from zoo.jobs.progress import Reporter
+from zoo.jobs.record import Outcome
 from zoo.metrics.classification import check_metric
 from zoo.model.freeze import Frozen, freeze_parts
 from zoo.model.load import assemble, feature_of, strip

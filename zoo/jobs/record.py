@@ -1,0 +1,135 @@
+"""What a finished training says about itself: the content of `run.json`."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from zoo.jobs.data import data_json
+from zoo.jobs.fitting import Fitted, Job
+from zoo.model.freeze import Frozen
+from zoo.probe import device_name
+from zoo.run.artifact import FORMAT
+
+LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Everything that a finished training has to put on disk."""
+
+    job: Job
+    fitted: Fitted
+    frozen: Frozen
+    verified: str
+    clock: Mapping[str, float]
+    started: float
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a distribution"
+    return found
+
+
+def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Configuration, decisions, data, network and training of one run; `seconds` by part of the job."""
+    job, fitted = outcome.job, outcome.fitted
+    config = {name: str(value) if name == "out" else value for name, value in asdict(job.config).items()}
+    total = time.perf_counter() - outcome.started
+    return {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": {name: round(value, 3) for name, value in {**seconds, "total": total}.items()},
+        "versions": versions(),
+        "machine": _machine(job.device),
+        "command": config,
+        "backbone": _backbone_json(outcome),
+        "data": data_json(job.config, job.data),
+        "freeze": {
+            "policy": outcome.frozen.policy,
+            "trainable_stages": list(outcome.frozen.stages),
+            "trainable_parameters": _count(job, outcome.frozen.trainable),
+            "frozen_parameters": _count(job, outcome.frozen.frozen),
+            "verified": outcome.verified,
+        },
+        "decisions": [asdict(decision) for decision in fitted.decisions],
+        "imbalance": _imbalance_json(job),
+        "imputation": [{"kind": "covariates", "imputer": job.data.covariates.imputer, "filled": dict(job.data.filled)}]
+        if job.data.covariates
+        else [],
+        "training": {
+            "epochs": job.config.epochs,
+            "best_epoch": fitted.fit.best_epoch,
+            "metric": job.config.metric,
+            "best_value": fitted.fit.best_value,
+            "optimiser": "AdamW",
+            "schedule": f"warm-up over {job.config.warmup:.0%} of the steps, then cosine to 0",
+            "learning_rate": fitted.rates.head,
+            "backbone_learning_rate": fitted.rates.backbone if outcome.frozen.stages else None,
+            "weight_decay": fitted.rates.weight_decay,
+            "head_l2": fitted.rates.head_l2,
+            "batch_size": job.config.batch_size,
+            "rows_per_second": round(fitted.fit.rows_per_second, 1),
+        },
+    }
+
+
+def _count(job: Job, names: Sequence[str]) -> int:
+    sizes = {name: parameter.numel() for name, parameter in job.model.named_parameters()}
+    return sum(sizes[name] for name in names)
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    return {"device": device.type, "name": device_name(device), "threads": torch.get_num_threads()}
+
+
+def _backbone_json(outcome: Outcome) -> dict[str, Any]:
+    model, frozen = outcome.job.model, set(outcome.frozen.frozen)
+    view = model.view
+    sizes = {name: parameter.numel() for name, parameter in model.backbone.named_parameters()}
+    return {
+        "name": view.name,
+        "tag": view.weights,
+        "licence": view.licence,
+        "parameters": sum(sizes.values()),
+        "input": {name: getattr(view.input, name) for name in view.input.__slots__},
+        "feature": {"name": model.kind, "width": model.heads.width},
+        "head": str(model.heads.call),
+        "notes": list(view.notes),
+        "stages": [
+            {
+                "name": stage.name,
+                "role": stage.role,
+                "parameters": sum(sizes[name] for name in stage.parameters),
+                "trainable": sum(sizes[name] for name in stage.parameters if f"backbone.{name}" not in frozen),
+            }
+            for stage in view.stages
+        ],
+    }
+
+
+def _imbalance_json(job: Job) -> list[dict[str, Any]]:
+    found = []
+    for task in job.data.tasks:
+        answer = job.answers[task.name]
+        if answer.strategies:
+            named = {
+                key: dict(zip(task.classes, values, strict=True)) if values else None
+                for key, values in (("element_weights", answer.element_weights), ("logit_bias", answer.logit_bias))
+            }
+            strategy = "+".join(answer.strategies)
+            found.append({"target": task.name, "strategy": strategy, "corrected": answer.corrected, **named})
+    return found
