@@ -160,7 +160,7 @@ def test_a_network_that_no_source_knows_is_refused():
         zoo.freeze(nn.Linear(2, 2), "head")
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_scripted_part_is_refused():
     model = small()
     model.bn1 = torch.jit.trace(model.bn1.eval(), torch.randn(1, model.bn1.num_features, 4, 4), check_trace=False)

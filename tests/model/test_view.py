@@ -92,7 +92,7 @@ def test_rows_of_the_catalogue_are_found_by_name():
     [
         ("tiny", r"'tiny' names no source; say source/model.*did you mean acme/tiny\?"),
         ("nmae/tiny", r"unknown backbone source 'nmae'; there are acme"),
-        ("acme/tyni", r"acme has no backbone 'tyni'; did you mean acme/tiny\?; `zoo list acme/` shows"),
+        ("acme/tyni", r"acme has no backbone 'tyni'; did you mean acme/tiny\? `zoo list acme/` shows"),
         ("acme/tiny.goood", r"acme/tiny has no weights 'goood'; did you mean good\?; it has good, better"),
         ("acme/bare.good", r"acme/bare has no weights 'good'; it has none at all"),
     ],
