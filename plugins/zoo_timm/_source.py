@@ -75,7 +75,7 @@ def build(model: str, tag: str | None) -> BackboneView:
         origin = file or getattr(get_pretrained_cfg(f"{model}.{tag}"), "url", None)
         raise WeightsError(
             f"the weights {tag} of timm/{model} could not be loaded from {origin}: {type(error).__name__}: {error}. "
-            "Is there a network? Delete a damaged file, or start from random weights with weights none"
+            "Is there a network? Delete a damaged file, or start from random weights with --weights none"
         ) from error
     return view_of(module, name=model, weights=tag, notes=_untrained(module, file, tag))
 

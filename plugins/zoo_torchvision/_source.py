@@ -115,7 +115,7 @@ def _load(model: str, weights: Any) -> nn.Module:
         raise WeightsError(
             f"the weights {weights.name} of torchvision/{model} could not be loaded from {weights.url}: {error}. "
             f"Without a network, put that file at {place} (a broken one there is to be deleted), "
-            "or start from random weights with weights none"
+            "or start from random weights with --weights none"
         ) from error
     return module
 

@@ -58,10 +58,8 @@ def apply_bad_files(
         return BadFileDecision(usable=usable, dropped={}, sentence="")
     found = f"{len(bad)} of {len(table)} image files cannot be read"
     if mode == "stop":
-        raise DataError(
-            f"{found}:\n{_listed(table, bad)}\nRepair them, or leave them out with --bad-files drop "
-            f"(up to {max_share:.2%} of the rows and {max_class_share:.2%} of a class)"
-        )
+        caps = f" (up to {max_share:.0%} of the rows and {max_class_share:.0%} of a class)" if max_share < 1 else ""
+        raise DataError(f"{found}:\n{_listed(table, bad)}\nRepair them, or leave them out with --bad-files drop{caps}")
     excess = _excess(table, bad, max_share, max_class_share)
     if excess:
         raise DataError(f"{found}, too many to leave out:\n" + "\n".join(excess) + f"\n{_listed(table, bad)}")

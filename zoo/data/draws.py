@@ -91,7 +91,9 @@ def _check_enough(rows: Rows, strata: Strata, later: int) -> None:
     counts = {name: count for name, count in zip(strata.names, _counts(rows, strata).tolist(), strict=True) if count}
     few = {name: count for name, count in counts.items() if count < needed}
     if few or not counts:
-        listed = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "no row has a label"
+        shown = [f"{name!r} has {count}" for name, count in list(few.items())[:5]]
+        shown += [f"and {len(few) - 5} more classes are as small"] if len(few) > 5 else []
+        listed = ", ".join(shown) or "no row has a label"
         raise DataError(
             f"too few {unit} to split by {strata.target!r}: {listed}; each class needs {needed}, one in each of "
             f"{needed} splits. Add rows, take the class out, or give a split column of your own"

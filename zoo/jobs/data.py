@@ -83,7 +83,7 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
-    warnings = check_classes(table, tasks, held_out)
+    warnings = (*check_classes(table, tasks, held_out), *_unlabelled(table))
     used = np.concatenate([splits.train, splits.val, splits.test])
     schema = fix_schema(table, splits.train)
     raw: CovariateColumns | None = None
@@ -113,6 +113,15 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         encoded=encoded,
         filled=filled,
         warnings=(*warnings, *_copies(images, splits), *images.store.problems),
+    )
+
+
+def _unlabelled(table: Table) -> tuple[str, ...]:
+    missing = label_holes(table).sum(axis=0)
+    return tuple(
+        f"{count} of {len(table)} rows have no label of {name!r}; they teach and measure nothing of it"
+        for name, count in zip(table.roles.targets, missing, strict=True)
+        if count
     )
 
 
