@@ -84,11 +84,12 @@ def choose_prefix(
             made[recipe] = Prefix(view, kind, recipe, device)
         return made[recipe]
 
-    can_fold, why_not = _may_fold(prefix)
+    layouts = (True, False) if _has_convolutions(view) else (False,)
+    can_fold, why_not = _may_fold(prefix, layouts[0])
     recipes = [
         Recipe(precision=name, channels_last=channels_last, fold=can_fold)
         for name in (("fp32", "bf16") if precision == "auto" else (precision,))
-        for channels_last in ((True, False) if _has_convolutions(view) else (False,))
+        for channels_last in layouts
     ]
     example = images.pixels(rows[: TIMED_ROWS[device.type]])
     recipes, failed = _that_run(recipes, prefix, example)
@@ -114,10 +115,10 @@ def choose_prefix(
     return Chosen(prefix=chosen, decisions=decisions)
 
 
-def _may_fold(prefix: Callable[[Recipe], Prefix]) -> tuple[bool, str]:
+def _may_fold(prefix: Callable[[Recipe], Prefix], channels_last: bool) -> tuple[bool, str]:
     """Whether folding leaves the features as they were; if not, why."""
     try:
-        prefix(Recipe(fold=True, channels_last=True))
+        prefix(Recipe(fold=True, channels_last=channels_last))
     except IntegrityError as error:
         return False, str(error)
     return True, ""

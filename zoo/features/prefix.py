@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.errors import IntegrityError
 from zoo.features.fold import find_foldable, fold
-from zoo.model.freeze import digest_tensor
+from zoo.model.freeze import digest_tensor, named_tensors
 from zoo.specs import BackboneView, InputSpec
 
 PREFIX_VERSION = 1
@@ -54,8 +54,7 @@ def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float3
 def weights_digest(module: nn.Module) -> str:
     """Hash of every parameter and buffer with its name, those too that are not saved."""
     total = hashlib.blake2b(digest_size=16)
-    tensors: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    for name, tensor in sorted(tensors.items()):
+    for name, tensor in sorted(named_tensors(module).items()):
         total.update(f"{name}:{digest_tensor(tensor)};".encode())
     return total.hexdigest()
 

@@ -19,7 +19,7 @@ from zoo.errors import DataError
 from zoo.jobs.progress import Reporter
 from zoo.probe import pick_device
 from zoo.registry.catalogue import cache_folder
-from zoo.run.artifact import Artifact, load_artifact
+from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
 from zoo.run.pipeline import Pipeline
 
@@ -58,19 +58,23 @@ def image_column(run: Path, data: str, given: str | None) -> str | None:
 
 
 def start(
-    run: Path, table: Table, bad_files: BadFiles, *, device: str | None, workers: int | None, reporter: Reporter
+    artifact: Artifact,
+    table: Table,
+    bad_files: BadFiles,
+    *,
+    device: str | None,
+    workers: int | None,
+    reporter: Reporter,
 ) -> Inference:
-    """Load a run and read the images of a table.
+    """Make a run ready here and read the images of a table.
 
     Files that cannot be read stop it or, with `drop`, are left out however many they are: nothing is learned here.
 
     Raises:
-        RunError: no run, or one that cannot be used here.
         DataError: files that cannot be read, or no image at all.
     """
     if workers is not None and workers < 1:
         raise DataError(f"--workers must be positive, not {workers}")
-    artifact = load_artifact(run)
     cache = cache_folder()
     pipeline = Pipeline(artifact, pick_device(device), cache)
     with reporter.bar("reading images", "images") as progress:

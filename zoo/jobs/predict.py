@@ -15,7 +15,7 @@ from zoo.errors import DataError
 from zoo.jobs.inference import image_column, start
 from zoo.jobs.progress import Reporter
 from zoo.registry.lookup import DATASETS
-from zoo.run.artifact import load_artifact
+from zoo.run.artifact import Artifact, load_artifact
 from zoo.run.files import write_whole
 from zoo.run.pipeline import prediction_frame
 
@@ -63,9 +63,10 @@ def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
     """Predict, and write the predictions where `--out` names a file."""
     if not config.images:
         raise DataError("name at least one image, a folder, a CSV or Parquet file, or a data set")
-    table = _table(config)
+    artifact = load_artifact(config.run)
+    table = _table(config, artifact)
     inference = start(
-        config.run, table, config.bad_files, device=config.device, workers=config.workers, reporter=reporter
+        artifact, table, config.bad_files, device=config.device, workers=config.workers, reporter=reporter
     )
     probabilities, said = inference.probabilities(inference.rows)
     frame = prediction_frame(inference.table, inference.rows, probabilities, inference.artifact.tasks)
@@ -75,15 +76,14 @@ def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
     return Predictions(frame=frame, warnings=said, dropped=dropped)
 
 
-def _table(config: PredictConfig) -> Table:
+def _table(config: PredictConfig, artifact: Artifact) -> Table:
     first = Path(config.images[0])
     is_table = first.suffix.lower() in TABLES or (not first.exists() and config.images[0] in DATASETS.names())
     if not is_table:
         return table_of_images([Path(image) for image in config.images])
     if len(config.images) > 1:
         raise DataError(f"{config.images[0]} is a table; give it alone, or image files and folders")
-    columns = load_artifact(config.run).covariates
-    wanted = tuple(columns["names"]) if columns else ()
+    wanted = tuple(artifact.covariates["names"]) if artifact.covariates else ()
     image = image_column(config.run, config.images[0], config.image)
     table = read_table(config.images[0], image=image, need_targets=False)
     return replace(table, roles=replace(table.roles, covariates=wanted))

@@ -22,7 +22,7 @@ from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
 from zoo.metrics.classification import check_metric
 from zoo.model.freeze import Frozen, freeze_parts
-from zoo.model.load import assemble, feature_of, strip
+from zoo.model.load import assemble, feature_of, one_head, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device
@@ -31,7 +31,7 @@ from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.artifact import claim
 from zoo.run.covariates import imputer_calls
 from zoo.specs import BackboneView, Call, FreezePolicy, bind, parse_options, parse_policy
-from zoo.training.strategy import answers
+from zoo.training.strategy import answers, bound_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,17 +132,14 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
     _check_numbers(config)
     check_metric(config.metric)
     policy = parse_policy(config.freeze)
-    heads = parse_options(config.head)
-    if len(heads) > 1:
-        raise OptionError("one head, please; '+' has no meaning here", text=config.head, column=heads[1].column)
-    bind(heads[0], HEADS.of_call(heads[0]).parameters)
+    head = one_head(config.head)
+    bind(head, HEADS.of_call(head).parameters)
     imputer_calls(config.impute)
     for option in config.imbalance:
-        target, equals, rest = option.partition("=")
-        text = rest if equals and "(" not in target else option
+        _, text = bound_target(option)
         for call in parse_options(text) if text.strip() not in ("", "none") else ():
             bind(call, STRATEGIES.of_call(call).parameters)
-    return policy, heads[0]
+    return policy, head
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -169,10 +166,10 @@ def _check_numbers(config: TrainConfig) -> None:
 
 def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
     for option in config.imbalance:
-        target, equals, _ = option.partition("=")
-        if equals and "(" not in target and target.strip() not in table.roles.targets:
+        target, _ = bound_target(option)
+        if target is not None and target not in table.roles.targets:
             targets = ", ".join(table.roles.targets)
-            raise OptionError(f"no target {target.strip()!r}; the targets are {targets}", text=option, column=0)
+            raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
 
 
 def _refuse_random(view: BackboneView, policy: FreezePolicy, config: TrainConfig) -> None:

@@ -32,7 +32,7 @@ METRICS = (
     "roc_auc",
     "log_loss",
 )
-"""What may choose the best epoch, the default first."""
+"""What may choose the best epoch; the first is defined wherever a row has a label, and errors recommend it."""
 
 LOWER_IS_BETTER = frozenset({"log_loss"})
 """The metrics of which the smallest value is the best; of all others it is the largest."""

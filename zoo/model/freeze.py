@@ -84,7 +84,7 @@ class Frozen:
         Raises:
             IntegrityError: a parameter or buffer of the frozen part changed; the message names up to five.
         """
-        tensors = _tensors(self.model)
+        tensors = named_tensors(self.model)
         moved = [name for name, digest in self.digests.items() if digest_tensor(tensors[name]) != digest]
         if moved:
             raise IntegrityError(
@@ -101,7 +101,8 @@ def digest_tensor(tensor: Tensor) -> str:
     return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16, key=label[:64]).hexdigest()
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by name, those too that are not saved."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
@@ -148,7 +149,7 @@ def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, pre
             part = model.get_submodule(path)
             _keep_in_eval(part)
             buffers.update(f"{path}.{name}" for name, _ in part.named_buffers())
-    tensors = _tensors(model)
+    tensors = named_tensors(model)
     return Frozen(
         model=model,
         policy=policy.text,

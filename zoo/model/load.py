@@ -40,7 +40,7 @@ def load(
     """
     names = _class_names(num_classes, classes)
     view = strip(build_view(name, weights))
-    model = assemble(view, [Task(name="label", classes=names)], kind=features, head=_one_call(head))
+    model = assemble(view, [Task(name="label", classes=names)], kind=features, head=one_head(head))
     _freeze(model, freeze)
     return model
 
@@ -49,7 +49,12 @@ def load(
 _freeze = freeze
 
 
-def _one_call(text: str) -> Call:
+def one_head(text: str) -> Call:
+    """The one head that an option names.
+
+    Raises:
+        OptionError: it does not parse, or joins several.
+    """
     calls = parse_options(text)
     if len(calls) > 1:
         raise OptionError("one head, please; '+' has no meaning here", text=text, column=calls[1].column)

@@ -161,6 +161,12 @@ def _bias(plans: Sequence[Plan], statistics: ClassStatistics, corrected: float) 
     return tuple(biases[0]) if biases else None
 
 
+def bound_target(option: str) -> tuple[str | None, str]:
+    """The target that `TARGET=STRATEGY` names, None where the option names none, and the strategy's text."""
+    target, equals, text = option.partition("=")
+    return (target.strip(), text) if equals and "(" not in target else (None, option)
+
+
 def answers(options: Sequence[str], statistics: Sequence[ClassStatistics]) -> dict[str, Answer]:
     """The answer for each target from options `STRATEGY` (for the first target) or `TARGET=STRATEGY`.
 
@@ -170,9 +176,8 @@ def answers(options: Sequence[str], statistics: Sequence[ClassStatistics]) -> di
     names = [one.task.name for one in statistics]
     texts: dict[str, str] = {}
     for option in options:
-        target, equals, rest = option.partition("=")
-        bound = bool(equals) and "(" not in target
-        name, text = (target.strip(), rest) if bound else (names[0], option)
+        target, text = bound_target(option)
+        name = names[0] if target is None else target
         if name not in names:
             raise OptionError(f"no target {name!r}; the targets are {', '.join(names)}", text=option, column=0)
         if name in texts:
