@@ -10,9 +10,9 @@ import timm
 from torch import Tensor, nn
 
 from zoo.errors import UnknownNameError, WeightsError
-from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, partition
+from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, Weights, partition
 from zoo.specs.views import StageRole
-from zoo_lite._weights import load_weights
+from zoo_lite._weights import load_weights, wheel
 
 TAG = "imagenet"
 LICENCE = "Apache-2.0"
@@ -51,11 +51,12 @@ def list_entries() -> Iterator[BackboneEntry]:
     for name, variant in VARIANTS.items():
         yield BackboneEntry(
             name=name,
-            tags=(TAG,),
+            weights=(Weights(tag=TAG, origin=f"wheel:{wheel(name)}", licence=LICENCE, input_size=variant.size),),
             parameters=variant.parameters,
             gmacs=variant.gmacs,
             input_size=variant.size,
-            licence=LICENCE,
+            features=("pooled",),
+            family="efficientnet_lite",
         )
 
 

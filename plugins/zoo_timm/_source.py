@@ -13,7 +13,7 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from zoo.errors import UnknownNameError, WeightsError, ZooError
-from zoo.specs import BackboneEntry, BackboneView
+from zoo.specs import BackboneEntry, BackboneView, Weights
 from zoo_timm._hub import fetch
 from zoo_timm._view import view_of
 
@@ -44,10 +44,21 @@ def list_entries() -> Iterator[BackboneEntry]:
         cfg = get_pretrained_cfg(f"{name}.{tags[0]}" if tags else name)
         yield BackboneEntry(
             name=name,
-            tags=tags,
+            weights=tuple(_tagged(name, tag) for tag in tags),
             input_size=cfg.input_size[1] if cfg else None,
-            licence=(cfg.license or "") if cfg and tags else "",
         )
+
+
+def _tagged(model: str, tag: str) -> Weights:
+    cfg = get_pretrained_cfg(f"{model}.{tag}", allow_unregistered=False)
+    assert cfg is not None  # noqa: S101  not with allow_unregistered=False; for the type checker
+    url = cfg.url if isinstance(cfg.url, str | None) else cfg.url[0]
+    return Weights(
+        tag=tag,
+        origin=f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else url or "",
+        licence=cfg.license or "",
+        input_size=cfg.input_size[1],
+    )
 
 
 def build(model: str, tag: str | None) -> BackboneView:

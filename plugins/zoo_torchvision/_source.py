@@ -16,7 +16,7 @@ import torchvision.models
 from torch import nn
 
 from zoo.errors import UnknownNameError, WeightsError, ZooError
-from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, partition
+from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, Weights, partition
 from zoo_torchvision._classifier import classifier_path, extract, pooled_width, remove_auxiliary, reset_classifier
 from zoo_torchvision._stages import Family, family_of
 
@@ -43,15 +43,26 @@ def list_entries() -> Iterator[BackboneEntry]:
     for name in _names():
         weights = _weights(name)
         default = weights[0]
+        family = torchvision.models.get_model_builder(name).__module__.rpartition(".")[2]
         yield BackboneEntry(
             name=name,
-            tags=tuple(each.name for each in weights),
+            weights=tuple(_tagged(each) for each in weights),
             parameters=default.meta["num_params"],
             gmacs=default.meta.get("_ops"),
             input_size=_input(default, fixed=False).size[0],
-            top1=_top1(default),
-            licence=default.meta.get("license", ""),
+            features=("pooled", "cls") if family == "vision_transformer" else ("pooled",),
+            family=family,
         )
+
+
+def _tagged(weights: Any) -> Weights:
+    return Weights(
+        tag=weights.name,
+        origin=weights.url,
+        licence=weights.meta.get("license", ""),
+        input_size=_input(weights, fixed=False).size[0],
+        top1=_top1(weights),
+    )
 
 
 def _input(weights: Any, *, fixed: bool) -> InputSpec:

@@ -7,7 +7,7 @@ import torch
 
 from zoo.registry import catalogue, plugins
 from zoo.registry.plugins import Plugin
-from zoo.specs import BackboneEntry, BackboneSource
+from zoo.specs import BackboneEntry, BackboneSource, Weights
 
 
 def _build(model, tag):
@@ -23,7 +23,9 @@ def tiny(monkeypatch):
     """`tiny/test_efficientnet`, `tiny/test_vit`: fixed random numbers that count as pretrained."""
     names = ("test_efficientnet", "test_vit", "test_resnet")
     source = BackboneSource(
-        name="tiny", entries=lambda: [BackboneEntry(name=name, tags=("fixed",)) for name in names], build=_build
+        name="tiny",
+        entries=lambda: [BackboneEntry(name=name, weights=(Weights(tag="fixed"),)) for name in names],
+        build=_build,
     )
     extra = Plugin(name="tiny", distribution="tiny-plugin", version="1", records={"zoo_backbones": (source,)})
     loaded = plugins.load_plugins()

@@ -12,7 +12,7 @@ import zoo.model.view
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
 from zoo.model.view import build_view, check_view, describe, find_entry, split_name
 from zoo.registry.catalogue import Catalogue, CatalogueRow
-from zoo.specs import BackboneEntry, BackboneSource, BackboneView, FeatureKind, InputSpec, partition
+from zoo.specs import BackboneEntry, BackboneSource, BackboneView, FeatureKind, InputSpec, Weights, partition
 
 
 class Tiny(nn.Module):
@@ -46,7 +46,10 @@ def _build(model, tag):
 
 ACME = BackboneSource(
     name="acme",
-    entries=lambda: [BackboneEntry(name="tiny", tags=("good", "better")), BackboneEntry(name="bare")],
+    entries=lambda: [
+        BackboneEntry(name="tiny", weights=(Weights(tag="good"), Weights(tag="better"))),
+        BackboneEntry(name="bare"),
+    ],
     build=_build,
     describe=lambda module: _view(module) if isinstance(module, Tiny) else None,
 )

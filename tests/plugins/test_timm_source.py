@@ -54,7 +54,7 @@ def test_every_architecture_is_listed_with_its_tags_the_default_first():
     assert ENTRIES.keys() == set(timm.list_models())
     assert sum(len(entry.tags) for entry in ENTRIES.values()) == len(timm.list_pretrained())
     assert ENTRIES["resnet18"].tags[0] == timm.get_pretrained_cfg("resnet18").tag
-    assert (ENTRIES["resnet18"].input_size, ENTRIES["resnet18"].licence) == (224, "apache-2.0")
+    assert (ENTRIES["resnet18"].input_size, ENTRIES["resnet18"].weights[0].licence) == (224, "apache-2.0")
     assert ENTRIES["vit_tiny_patch16_224"].tags[0] == "augreg_in21k_ft_in1k"
 
 

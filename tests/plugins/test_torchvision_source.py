@@ -63,10 +63,10 @@ def test_entries_say_what_the_weights_metadata_say():
     entry = ENTRIES["resnet50"]
     assert entry.tags == ("IMAGENET1K_V2", "IMAGENET1K_V1")
     assert (entry.parameters, entry.gmacs, entry.input_size) == (25_557_032, 4.089, 224)
-    assert entry.top1 == pytest.approx(80.858)
-    assert entry.licence == ""
-    assert "SWAG" in ENTRIES["vit_h_14"].licence
-    assert all(entry.top1 is None or not math.isnan(entry.top1) for entry in ENTRIES.values())
+    assert entry.weights[0].top1 == pytest.approx(80.858)
+    assert entry.weights[0].licence == ""
+    assert "SWAG" in ENTRIES["vit_h_14"].weights[0].licence
+    assert not any(math.isnan(each.top1 or 0) for entry in ENTRIES.values() for each in entry.weights)
 
 
 def test_weights_without_a_classifier_are_not_offered():

@@ -10,11 +10,15 @@ import zoo.registry.plugins
 from zoo.jobs.listing import find_rows, list_backbones
 from zoo.registry.catalogue import Catalogue, CatalogueRow, cache_folder, catalogue, catalogue_key
 from zoo.registry.plugins import Plugin
-from zoo.specs import BackboneEntry, BackboneSource
+from zoo.specs import BackboneEntry, BackboneSource, Weights
 
 NETS = (
     BackboneEntry(
-        name="net_b", tags=("in1k", "in21k"), parameters=7, gmacs=0.5, input_size=96, top1=71.5, licence="MIT"
+        name="net_b",
+        weights=(Weights(tag="in1k", top1=71.5, licence="MIT"), Weights(tag="in21k")),
+        parameters=7,
+        gmacs=0.5,
+        input_size=96,
     ),
     BackboneEntry(name="net_a"),
 )

@@ -41,7 +41,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 def row_json(row: CatalogueRow) -> dict[str, Any]:
     """A row of the catalogue as JSON values; None where nobody states a value."""
-    return {"distribution": row.distribution, **asdict(row.entry), "name": row.name}
+    return {"distribution": row.distribution, **asdict(row.entry), "name": row.name, "tags": row.entry.tags}
 
 
 def table_lines(rows: tuple[CatalogueRow, ...]) -> list[str]:
@@ -66,7 +66,7 @@ def _cells(row: CatalogueRow) -> tuple[str, ...]:
         "-" if entry.parameters is None else f"{entry.parameters / 1e6:.1f}M",
         "-" if entry.gmacs is None else f"{entry.gmacs:.2f}",
         "-" if entry.input_size is None else str(entry.input_size),
-        "-" if entry.top1 is None else f"{entry.top1:.1f}",
+        f"{entry.weights[0].top1:.1f}" if tags and entry.weights[0].top1 is not None else "-",
         f"{tags[0]}{more}" if tags else "none",
     )
 
@@ -126,11 +126,11 @@ def info(name: str, policy: str = "head") -> Info:
         for n in [sum(sizes[parameter] for parameter in s.parameters)]
     )
     other = tag is not None and tag != tags[0]
-    unknown = (f"input is that of the default weights {tags[0]}; the licence of {tag} is not listed",) if other else ()
+    unknown = (f"input is that of the default weights {tags[0]}",) if other else ()
     return Info(
         name=f"{row.name}.{tag}" if tag else row.name,
         tags=row.entry.tags,
-        licence="" if other else row.entry.licence,
+        licence=next((each.licence for each in row.entry.weights if each.tag == (tag or tags[0])), ""),
         parameters=sum(sizes.values()),
         classifier_parameters=sum(sizes[parameter] for parameter in view.classifier),
         input={name: getattr(view.input, name) for name in view.input.__slots__},

@@ -19,12 +19,13 @@ from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import NameClashError
 from zoo.hooks import GROUP
-from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource
+from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource, Weights
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,13 +134,18 @@ def _read(path: Path, key: str) -> Catalogue | None:
             CatalogueRow(
                 source=source,
                 distribution=distribution,
-                entry=BackboneEntry(**{**fields, "tags": tuple(fields.get("tags", ()))}),
+                entry=_entry(fields),
             )
             for source, distribution, fields in stored["rows"]
         )
         return Catalogue(rows=rows, problems=tuple(stored["problems"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, torn or of another format: it is only a cache, and made anew
+
+
+def _entry(fields: dict[str, Any]) -> BackboneEntry:
+    weights = tuple(Weights(**each) for each in fields.get("weights", ()))
+    return BackboneEntry(**{**fields, "weights": weights, "features": tuple(fields.get("features", ()))})
 
 
 def _make() -> tuple[Catalogue, bool]:
@@ -190,7 +196,12 @@ def _entries(source: BackboneSource) -> list[BackboneEntry]:
 
 
 def _sparse(entry: BackboneEntry) -> dict[str, object]:
-    return {key: value for key, value in dataclasses.asdict(entry).items() if value not in (None, "", ())}
+    weights = [_stated(dataclasses.asdict(each)) for each in entry.weights]
+    return {**_stated(dataclasses.asdict(entry)), **({"weights": weights} if weights else {})}
+
+
+def _stated(fields: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if value not in (None, "", ())}
 
 
 def _write(path: Path, key: str, made: Catalogue) -> None:

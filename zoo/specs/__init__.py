@@ -17,6 +17,7 @@ from zoo.specs.records import (
     ImputerRecord,
     Roles,
     StrategyRecord,
+    Weights,
 )
 from zoo.specs.tasks import Batch, Target, Task, TaskKind
 from zoo.specs.training import ClassStatistics, CovariateColumns, TrainView
@@ -56,6 +57,7 @@ __all__ = [
     "TaskKind",
     "Timeline",
     "TrainView",
+    "Weights",
     "bind",
     "parameters_of",
     "parse_assignment",

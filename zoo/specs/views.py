@@ -95,6 +95,10 @@ class BackboneView:
         extract: `(module, images (B, C, H, W), kind) -> features`, (B, width) or (B, tokens, width).
         reset_classifier: `(module, outputs) -> None` puts a new, randomly initialised classifier in place; 0 takes it
             off, after which calling the module gives pooled features.
+        resize: `(module, (height, width)) -> note` makes the network take images of that size, positions interpolated,
+            and says what it did; raises ValueError with the reason where it cannot. None for a network that takes
+            images of any size as it is, or, where `input.fixed`, of no other.
+        input_layers: paths of the convolutions that read the image's channels; empty where nobody can tell.
         notes: what was changed or should be known, for people.
     """
 
@@ -107,6 +111,8 @@ class BackboneView:
     input: InputSpec
     extract: Callable[[nn.Module, Tensor, str], Tensor]
     reset_classifier: Callable[[nn.Module, int], None]
+    resize: Callable[[nn.Module, tuple[int, int]], str] | None = None
+    input_layers: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
     auxiliary_modules: tuple[str, ...] = ()
     weights: str = "none"
