@@ -24,7 +24,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 import zoo
 from zoo.data.ingest import ingest
 from zoo.data.table import read_table
-from zoo.registry.catalogue import cache_folder
+from zoo.disk import cache_folder
 from zoo.run.artifact import load_artifact
 from zoo.run.pipeline import Pipeline
 

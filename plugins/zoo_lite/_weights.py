@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from zoo.disk import cache_folder
 from zoo.errors import WeightsError
-from zoo.registry.catalogue import cache_folder
 
 
 def wheel(model: str) -> str:

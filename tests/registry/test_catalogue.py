@@ -7,8 +7,9 @@ import pytest
 
 import zoo.registry.lookup
 import zoo.registry.plugins
+from zoo.disk import cache_folder
 from zoo.jobs.listing import find_rows, list_backbones
-from zoo.registry.catalogue import Catalogue, CatalogueRow, cache_folder, catalogue, catalogue_key
+from zoo.registry.catalogue import Catalogue, CatalogueRow, catalogue, catalogue_key
 from zoo.registry.plugins import Plugin
 from zoo.specs import BackboneEntry, BackboneSource, Weights
 

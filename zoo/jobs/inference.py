@@ -18,7 +18,7 @@ from zoo.data.table import Table
 from zoo.errors import DataError
 from zoo.jobs.progress import Reporter
 from zoo.probe import pick_device
-from zoo.registry.catalogue import cache_folder
+from zoo.disk import cache_folder
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
 from zoo.run.pipeline import Pipeline

@@ -21,7 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import NameClashError
+from zoo.disk import cache_folder, write_whole
+from zoo.errors import NameClashError, RunError
 from zoo.hooks import GROUP
 from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource, Weights
 
@@ -53,15 +54,6 @@ class Catalogue:
     problems: tuple[str, ...] = ()
 
 
-def cache_folder() -> Path:
-    """Where this user's caches lie; the environment variable ZOO_CACHE overrides the platform's place."""
-    if chosen := os.environ.get("ZOO_CACHE"):
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("backbone-zoo", appauthor=False))
-
-
 def _installed() -> list[str]:
     names: set[str] = set()
     for folder in sys.path:
@@ -74,13 +66,16 @@ def _installed() -> list[str]:
 
 
 def _sources() -> list[tuple[str, int, int]]:
-    """Size and time of every source file of the plugins, so that an edit to an editable one is seen."""
+    """Size and time of every source file of the plugins, so that an edit to an editable one is seen.
+
+    The user's own tables of measured facts are among them.
+    """
     files: list[tuple[str, int, int]] = []
-    for module in sorted(_modules() - {"zoo"}):
-        for path in _files(module):
-            with contextlib.suppress(OSError):  # a dangling link, such as an editor's lock file
-                status = path.stat()
-                files.append((str(path), status.st_size, status.st_mtime_ns))
+    paths = [path for module in sorted(_modules() - {"zoo"}) for path in _files(module)]
+    for path in [*paths, *sorted((cache_folder() / "tables").glob("*.json"))]:
+        with contextlib.suppress(OSError):  # a dangling link, such as an editor's lock file
+            status = path.stat()
+            files.append((str(path), status.st_size, status.st_mtime_ns))
     return files
 
 
@@ -102,7 +97,12 @@ def _files(module: str) -> list[Path]:
         return []
     if spec.submodule_search_locations is None:
         return [Path(spec.origin)] if spec.origin else []
-    return sorted(path for folder in spec.submodule_search_locations for path in Path(folder).rglob("*.py"))
+    return sorted(
+        path
+        for folder in spec.submodule_search_locations
+        for path in Path(folder).rglob("*")
+        if path.suffix in (".py", ".json")
+    )
 
 
 def catalogue_key() -> str:
@@ -152,10 +152,12 @@ def _make() -> tuple[Catalogue, bool]:
     """The catalogue, and whether every plugin and source answered."""
     from zoo.registry.lookup import SOURCES
     from zoo.registry.plugins import failures
+    from zoo.registry.tables import fill
 
     rows: list[CatalogueRow] = []
     broken = [f"plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.failure}" for bad in failures()]
     clashes: list[str] = []
+    gaps: list[str] = []
     for plugin, source in SOURCES.items():
         name = _name_before_slash(plugin.distribution, source.name, clashes)
         if name is None:
@@ -165,8 +167,10 @@ def _make() -> tuple[Catalogue, bool]:
         except (Exception, SystemExit) as error:
             broken.append(f"source {source.name!r} of {plugin.distribution}: {type(error).__name__}: {error}")
             continue
+        entries, gap = fill(source, plugin.distribution, entries)
+        gaps += [gap] if gap else []
         rows += [CatalogueRow(source=name, distribution=plugin.distribution, entry=entry) for entry in entries]
-    problems = tuple(dict.fromkeys(broken + clashes))
+    problems = tuple(dict.fromkeys(broken + clashes + gaps))
     return Catalogue(rows=tuple(sorted(rows, key=lambda row: row.name)), problems=problems), not broken
 
 
@@ -207,11 +211,6 @@ def _stated(fields: dict[str, object]) -> dict[str, object]:
 def _write(path: Path, key: str, made: Catalogue) -> None:
     rows = [(row.source, row.distribution, _sparse(row.entry)) for row in made.rows]
     text = json.dumps({"key": key, "rows": rows, "problems": made.problems}, separators=(",", ":"))
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError, RunError):  # a cache that cannot be written costs time, nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError:  # a cache that cannot be written costs time, nothing else
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        write_whole(path, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pluggy
 
 import zoo.hooks
+from zoo.errors import UnknownNameError
 from zoo.hooks import GROUP, HOOKS
 from zoo.specs import BackboneSource, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
 
@@ -33,6 +35,7 @@ class Plugin:
 
     Attributes:
         name: of the entry point.
+        module: that it names.
         distribution, version: what installed it.
         records: by hook, in the order yielded.
         failure: the reason in one line; None where it loaded.
@@ -43,6 +46,7 @@ class Plugin:
     name: str
     distribution: str
     version: str
+    module: str = ""
     records: dict[str, tuple[Any, ...]]
     failure: str | None = None
     disabled: bool = False
@@ -75,7 +79,9 @@ def _stated(point: EntryPoint, field: str) -> str:
 
 
 def _plugin(point: EntryPoint, **fields: Any) -> Plugin:
-    return Plugin(name=point.name, distribution=_stated(point, "Name"), version=_stated(point, "Version"), **fields)
+    module = point.value.partition(":")[0].strip()
+    name, version = _stated(point, "Name"), _stated(point, "Version")
+    return Plugin(name=point.name, module=module, distribution=name, version=version, **fields)
 
 
 def _load(point: EntryPoint) -> Plugin:
@@ -111,6 +117,25 @@ def _ask(module: object) -> dict[str, tuple[Any, ...]]:
             if not isinstance(record, RECORD_TYPES[hook]):
                 raise TypeError(f"{hook} yielded {record!r}, which is no {RECORD_TYPES[hook].__name__}")
     return records
+
+
+def find_plugins(name: str) -> tuple[Plugin, ...]:
+    """The plugins that a user means: an entry point's name, `distribution:name`, or all of a distribution.
+
+    Raises:
+        UnknownNameError: there is none; suggests close names.
+    """
+    plugins = load_plugins()
+    for meant in (
+        [plugin for plugin in plugins if name in (plugin.name, f"{plugin.distribution}:{plugin.name}")],
+        [plugin for plugin in plugins if plugin.distribution == name],
+    ):
+        if meant:
+            return tuple(meant)
+    known = sorted({plugin.name for plugin in plugins} | {plugin.distribution for plugin in plugins})
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UnknownNameError(f"no plugin {name!r} is installed; there are {', '.join(known)}{hint}")
 
 
 def failures() -> tuple[Plugin, ...]:

@@ -1,37 +1,16 @@
-"""Writing files whole or not at all."""
+"""The text files of a run: JSON written and read."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.disk import write_whole
 from zoo.errors import RunError
 
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write `path` so that it is either there whole or not there: a temporary file beside it, synced, then renamed.
-
-    Raises:
-        RunError: the folder cannot be written or the disk is full; what was there before is untouched.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = ""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from None
+__all__ = ["read_json", "to_json", "write_whole"]
 
 
 def to_json(value: Mapping[str, Any]) -> str:

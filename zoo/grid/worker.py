@@ -1,0 +1,215 @@
+"""One process for one cell: started, watched, stopped at its limits, and its answer read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from zoo.grid.rows import Cell, Row, Status
+
+MIB = 2**20
+OUTPUT = 4000
+"""Characters of a failed process's output that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one cell may use.
+
+    Attributes:
+        seconds: of wall time.
+        mib: of resident memory, its children's included, in units of 2**20 bytes; looked at ten times a second.
+        threads: of torch.
+    """
+
+    seconds: float = 600.0
+    mib: float = 16_384.0
+    threads: int = 1
+
+
+class Worker:
+    """A running cell."""
+
+    def __init__(self, context: BaseContext, cell: Cell, limits: Limits, log: Path) -> None:
+        self.cell = cell
+        self._limits = limits
+        self._log = log
+        self._started = time.monotonic()
+        self._peak = 0.0
+        self.connection, theirs = context.Pipe(duplex=False)
+        self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, cell.task, dict(cell.parameters), cell.seed, limits.threads, str(log))
+        )
+        with _without_main():
+            self._process.start()
+        theirs.close()
+
+    def poll(self) -> Row | None:
+        """The row, once there is one; None while the cell is being computed."""
+        if self.connection.poll():
+            return self._answer()
+        if not self._process.is_alive():
+            return self._answer()  # it may have answered between the two questions
+        used = self._memory()
+        self._peak = max(self._peak, used)
+        if used > self._limits.mib:
+            return self._end("memory", f"stopped: it used {used:,.0f} MiB of {self._limits.mib:,.0f}")
+        if time.monotonic() - self._started > self._limits.seconds:
+            return self._end("timeout", f"stopped after {self._limits.seconds:g} s")
+        return None
+
+    def stop(self) -> None:
+        """Kill the process and everything that it started."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        self._log.unlink(missing_ok=True)
+
+    def _memory(self) -> float:
+        """Resident memory of the process and its children, in MiB; 0 where it has just ended."""
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self._process.pid)
+            for one in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    total += one.memory_info().rss
+        return total / MIB
+
+    def _answer(self) -> Row:
+        try:
+            status, content, peak = json.loads(self.connection.recv_bytes())
+        except (EOFError, OSError):
+            self._process.join()
+            return self._end("died", _death(self._process.exitcode))
+        self._peak = max(self._peak, peak)
+        self._process.join(timeout=5.0)  # what hangs after its answer is killed
+        return self._end(status, content if status != "ok" else "", content if status == "ok" else None)
+
+    def _end(self, status: Status, message: str, result: Any = None) -> Row:
+        output = "" if status == "ok" else _tail(self._log)
+        seconds = time.monotonic() - self._started
+        self.stop()
+        return Row(
+            key=self.cell.key,
+            task=self.cell.task,
+            parameters=self.cell.parameters,
+            seed=self.cell.seed,
+            context=self.cell.context,
+            status=status,
+            result=result,
+            message=message,
+            output=output,
+            seconds=round(seconds, 3),
+            peak_mib=round(self._peak, 1),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep the new process from running the user's script again, as multiprocessing does for the sake of pickles.
+
+    Tasks are found by the names of their modules, so a script needs no `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        return f"killed by {names.get(-code, f'signal {-code}')}"
+    return f"its process ended with exit code {code} and without an answer"
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")[-OUTPUT:]
+    except OSError:
+        return ""  # it died before it could open its log
+
+
+def _work(connection: Connection, task: str, parameters: Mapping[str, Any], seed: int, threads: int, log: str) -> None:
+    """What the process does: compute one cell and send its answer."""
+    # Ctrl-C reaches every process of a terminal; the one that started this decides what to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    with Path(log).open("w", encoding="utf-8") as file:  # by descriptor, for what C code prints too
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    status, content = _computed(task, parameters, seed, threads)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.send_bytes(json.dumps([status, content, _own_peak()]).encode())
+    connection.close()
+
+
+def _leave_with_the_parent() -> None:
+    """End this process when the one that started it is gone, killed perhaps: nobody would read its answer."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _computed(task: str, parameters: Mapping[str, Any], seed: int, threads: int) -> tuple[Status, Any]:
+    try:
+        module, _, name = task.partition(":")
+        function = getattr(import_module(module), name)
+        _seed(seed, threads)
+        result = function(parameters, seed)
+        json.dumps(result, allow_nan=False)
+    except MemoryError as error:
+        traceback.print_exc()
+        return "memory", f"MemoryError: {error}"
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        return "error", " ".join(f"{type(error).__name__}: {error}".split())
+    return "ok", result
+
+
+def _seed(seed: int, threads: int) -> None:
+    """Global generators and threads of the libraries that the task's module has imported."""
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed % 2**32)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+
+
+def _own_peak() -> float:
+    try:
+        import resource
+    except ImportError:
+        return 0.0  # not on Windows
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / MIB if sys.platform == "darwin" else used / 1024
