@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from zoo.specs import ClassStatistics, Plan
@@ -26,7 +26,9 @@ class ClassWeights:
 
     method: Literal["inverse", "effective-number"] | None = None
     beta: float | None = None
-    weights: Mapping[str, float] | None = None
+    weights: Mapping[str, float] | None = field(
+        default=None, metadata={"examples": ({"c0": 1.0, "c1": 2.0}, {"c0": 1.0, "c1": 2.0, "c2": 2.0, "c3": 1.5})}
+    )
 
     def __post_init__(self) -> None:
         if self.weights is not None and (self.method or self.beta is not None):

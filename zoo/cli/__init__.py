@@ -15,7 +15,9 @@ from zoo.errors import IntegrityError, ZooError
 COMMANDS = {
     "list": "list backbones",
     "info": "show one backbone: stages, parameters, input, weights",
+    "check": "check that backbones and plugins keep the contract",
     "plugins": "list the installed plugins and what failed to load",
+    "new-plugin": "write a plugin that installs and passes its checks",
     "train": "fine-tune a backbone on images and leave a run folder",
     "evaluate": "score a run on labelled data",
     "predict": "predict the classes of images with a run",
@@ -83,7 +85,7 @@ def _run(command: str, words: list[str], *, debug: bool) -> int:
         sys.stderr.write(f"zoo: unknown command {command!r}; there are {', '.join(COMMANDS)}{hint}\n")
         return 2
     try:
-        import_module(f"zoo.cli.{command}_command").run(words)
+        code: int | None = import_module(f"zoo.cli.{command.replace('-', '_')}_command").run(words)
     except (ZooError, IntegrityError) as error:
         if debug:
             raise
@@ -94,4 +96,4 @@ def _run(command: str, words: list[str], *, debug: bool) -> int:
             raise
         sys.stderr.write(f"\nzoo {command}: stopped; what was computed before stays in the cache\n")
         return 130
-    return 0
+    return code or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -165,6 +166,7 @@ def _work(connection: Connection, task: str, parameters: Mapping[str, Any], seed
     with Path(log).open("w", encoding="utf-8") as file:  # by descriptor, for what C code prints too
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    gc.freeze()  # what was imported before stays: the collector need not look at it again and again
     status, content = _computed(task, parameters, seed, threads)
     sys.stdout.flush()
     sys.stderr.flush()

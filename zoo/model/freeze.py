@@ -50,7 +50,8 @@ def _rebuild(cls: type[nn.Module]) -> nn.Module:
 def _keep_in_eval(module: nn.Module) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         raise ZooError(f"a scripted module ({module.original_name}) cannot be kept frozen; freeze it before scripting")
-    module.__class__ = _frozen_class(type(module))
+    if not isinstance(module, StaysInEval):  # a module that stands at two places of the network comes here twice
+        module.__class__ = _frozen_class(type(module))
     module.eval()
 
 
@@ -129,8 +130,13 @@ def freeze(model: nn.Module, policy: str | FreezePolicy = "head") -> Frozen:
     return freeze_parts(model, view, parsed, prefix)
 
 
-def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, prefix: str = "") -> Frozen:
-    """Freeze by a view whose parameter names, with `prefix` before them, are those of `model`."""
+def freeze_parts(
+    model: nn.Module, view: BackboneView, policy: FreezePolicy, prefix: str = "", *, digest: bool = True
+) -> Frozen:
+    """Freeze by a view whose parameter names, with `prefix` before them, are those of `model`.
+
+    Without `digest` nothing is remembered for `verify`: tensors on the meta device have no content.
+    """
     stages = policy.trainable_stages(view)
     training = {prefix + name for stage in stages for name in stage.parameters}
     backbone = {prefix + name for stage in view.stages for name in stage.parameters}
@@ -156,7 +162,7 @@ def freeze_parts(model: nn.Module, view: BackboneView, policy: FreezePolicy, pre
         stages=tuple(stage.name for stage in stages),
         trainable=tuple(trainable),
         frozen=tuple(frozen),
-        digests={name: digest_tensor(tensors[name]) for name in [*frozen, *sorted(buffers)]},
+        digests={name: digest_tensor(tensors[name]) for name in [*frozen, *sorted(buffers)]} if digest else {},
     )
 
 

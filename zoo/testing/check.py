@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +62,12 @@ def require(holds: bool, message: str) -> None:
     """Raise `CheckFailedError` with `message` unless it holds."""
     if not holds:
         raise CheckFailedError(message)
+
+
+def listed(names: Iterable[object]) -> str:
+    """The first five of some names, sorted, and how many more there are."""
+    found = sorted(str(name) for name in names)
+    return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
 
 def perform(check: Check, exclusions: Mapping[str, str] | None = None) -> Result:

@@ -1,0 +1,99 @@
+"""The checks as cells of a grid: one process for each backbone, and one for everything else that a plugin offers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.grid.rows import Cell
+from zoo.registry.lookup import SOURCES
+from zoo.registry.plugins import Plugin, find_plugins
+from zoo.registry.tables import library_version
+from zoo.testing.backbones import backbone_checks
+from zoo.testing.check import perform
+from zoo.testing.collect import own_checks
+from zoo.testing.specimen import Specimen
+
+CHECKED = ("zoo.specs", "zoo.model", "zoo.testing")
+"""Packages of ours whose code decides how a check ends."""
+
+
+def backbone_cells(plugin: Plugin, source: str, models: Sequence[str]) -> list[Cell]:
+    """A cell for each backbone of a source."""
+    context = _context(plugin, source)
+    task = f"{__name__}:check_backbone"
+    return [Cell(task=task, parameters={"source": source, "model": model}, context=context) for model in models]
+
+
+def plugin_cell(plugin: Plugin) -> Cell:
+    """The cell of everything that a plugin offers but its backbones."""
+    parameters = {"plugin": plugin.name, "distribution": plugin.distribution}
+    return Cell(task=f"{__name__}:check_plugin", parameters=parameters, context=_context(plugin))
+
+
+def check_backbone(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Results of every check of one backbone, and the facts of it that only a built network tells."""
+    del seed  # checks draw nothing that it would change
+    source = SOURCES.get(parameters["source"])
+    specimen = Specimen(source, parameters["model"])
+    excluded = source.exclusions.get(specimen.model)
+    results = [perform(check, excluded) for check in backbone_checks(source, specimen.model, specimen)]
+    built = results[0].outcome == "passed"
+    facts = measure(specimen) if built else None
+    return {"device": specimen.device.type, "results": [asdict(result) for result in results], "facts": facts}
+
+
+def check_plugin(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Results of every check of a plugin that concerns no single backbone."""
+    del seed
+    (plugin,) = find_plugins(f"{parameters['distribution']}:{parameters['plugin']}")
+    return {"results": [asdict(perform(check)) for check in own_checks(plugin)]}
+
+
+def measure(specimen: Specimen) -> dict[str, Any]:
+    """Parameters, 1e9 multiply-accumulates of one image at the default input, and kinds of features."""
+    view = specimen.whole
+    with FlopCounterMode(display=False) as counter:  # with gradients: attention's fused inference path hides its work
+        view.extract(view.module, specimen.images(view)[:1], view.features[0].name)
+    return {
+        "parameters": sum(parameter.numel() for parameter in view.module.parameters()),
+        "gmacs": round(counter.get_total_flops() / 2e9, 4),
+        "features": [kind.name for kind in view.features],
+    }
+
+
+def _context(plugin: Plugin, source: str | None = None) -> dict[str, str]:
+    found = {
+        "backbone-zoo": version("backbone-zoo"),
+        "torch": torch.__version__,
+        plugin.distribution: plugin.version,
+        "code": _digest((*CHECKED, plugin.module)),
+    }
+    if source is not None:
+        library, installed = library_version(SOURCES.get(source), plugin.distribution)
+        found[library] = installed
+    return found
+
+
+@cache
+def _digest(packages: tuple[str, ...]) -> str:
+    """Hash of the source files of some packages or modules."""
+    total = hashlib.blake2b(digest_size=8)
+    for name in packages:
+        spec = find_spec(name)
+        places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+        files = [path for place in places for path in place.rglob("*.py")]
+        if spec and spec.origin and not places:
+            files = [Path(spec.origin)]
+        for path in sorted(files):
+            total.update(path.read_bytes())
+    return total.hexdigest()
