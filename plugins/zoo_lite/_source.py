@@ -81,6 +81,7 @@ def build(model: str, tag: str | None) -> BackboneView:
         input=_input(VARIANTS[model]),
         extract=extract,
         reset_classifier=reset_classifier,
+        input_layers=("conv_stem",),
         weights=tag or "none",
         licence=LICENCE if tag else "",
         notes=_NOTES if tag else (),

@@ -14,6 +14,7 @@ from torch import nn
 
 from zoo.errors import UnknownNameError, WeightsError, ZooError
 from zoo.specs import BackboneEntry, BackboneView, Weights
+from zoo_timm._accuracy import published
 from zoo_timm._hub import fetch
 from zoo_timm._view import view_of
 
@@ -46,6 +47,7 @@ def list_entries() -> Iterator[BackboneEntry]:
             name=name,
             weights=tuple(_tagged(name, tag) for tag in tags),
             input_size=cfg.input_size[1] if cfg else None,
+            family=timm.model_entrypoint(name).__module__.rpartition(".")[2],
         )
 
 
@@ -58,6 +60,7 @@ def _tagged(model: str, tag: str) -> Weights:
         origin=f"hf-hub:{cfg.hf_hub_id}" if cfg.hf_hub_id else url or "",
         licence=cfg.license or "",
         input_size=cfg.input_size[1],
+        top1=published().get(f"{model}.{tag}"),
     )
 
 

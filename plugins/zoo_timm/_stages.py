@@ -33,7 +33,7 @@ def split(module: nn.Module, classifier: Collection[str]) -> tuple[Stage, ...]:
     """
     taken = tuple(f"{path}." for path in classifier)
     names = [name for name, _ in module.named_parameters() if not name.startswith(taken)]
-    stem, stages, neck = _by_matcher(module, names) or _by_features(module, names)
+    stem, stages, neck = _coat(names) or _by_matcher(module, names) or _by_features(module, names)
     label, first = ("block", 0) if _isotropic(module) else ("stage", 1)
     made: list[tuple[str, StageRole, Group]] = [("stem", "stem", stem)]
     made += [(f"{label}{index}", "stage", group) for index, group in enumerate(stages, first)]
@@ -45,6 +45,21 @@ def split(module: nn.Module, classifier: Collection[str]) -> tuple[Stage, ...]:
         Stage(name=name, role=role, modules=tuple(owned.get(index, ())), parameters=tuple(group))
         for index, (name, role, group) in enumerate(made)
     )
+
+
+def _coat(names: list[str]) -> tuple[Group, list[Group], Group] | None:
+    """CoaT's stages by the number in the names: its matcher parts what one resolution shares from those who use it."""
+    if not any(name.startswith("serial_blocks1.") for name in names):
+        return None
+    groups: list[Group] = [[] for _ in range(5)]
+    neck: Group = []
+    for name in names:
+        numbered = re.match(r"(?:patch_embed|cls_token|cpe|crpe|serial_blocks)(\d)", name)
+        parallel = name.startswith("parallel_blocks")
+        (groups[int(numbered[1]) - 1] if numbered else groups[4] if parallel else neck).append(name)
+    stem = [name for name in groups[0] if name.startswith("patch_embed")]
+    groups[0] = [name for name in groups[0] if name not in stem]
+    return stem, [group for group in groups if group], neck
 
 
 def _by_matcher(module: nn.Module, names: list[str]) -> tuple[Group, list[Group], Group] | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from timm.data import config as data_config
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.specs import BackboneView, FeatureKind, InputSpec
+from zoo.specs import BackboneView, FeatureKind
 from zoo_timm._classifier import classifier_paths, pooled, reset_classifier, width_of
+from zoo_timm._input import input_layers, input_of, resize_of
 from zoo_timm._stages import split
 
 
@@ -38,7 +36,7 @@ def view_of(module: nn.Module, *, name: str, weights: str, notes: tuple[str, ...
     except ValueError as error:
         raise ZooError(f"timm/{name} cannot be divided into stages: {error}") from None
     cfg = module.pretrained_cfg
-    spec, said = _input(module)
+    spec, said = input_of(module)
     return BackboneView(
         name=f"timm/{name}",
         module=module,
@@ -49,6 +47,8 @@ def view_of(module: nn.Module, *, name: str, weights: str, notes: tuple[str, ...
         input=spec,
         extract=extract,
         reset_classifier=reset_classifier,
+        resize=resize_of(module),
+        input_layers=input_layers(module),
         weights=weights,
         licence=str(cfg.get("license") or "") if weights not in ("none", "unknown") else "",  # type: ignore[union-attr, operator]
         notes=(*notes, *said),
@@ -109,31 +109,3 @@ def _tokens(module: nn.Module, images: Tensor) -> Tensor:
     if tokens.ndim == 3:
         return tokens
     return tokens.flatten(1, 2) if tokens.shape[-1] == width else tokens.flatten(2).transpose(1, 2)
-
-
-def _input(module: nn.Module) -> tuple[InputSpec, tuple[str, ...]]:
-    resolve: Any = data_config.resolve_model_data_config
-    cfg: dict[str, Any] = resolve(module)
-    channels, height, width = cfg["input_size"]
-    # What the user built the network for stands above what its weights were made for.
-    channels = getattr(module, "in_chans", channels)
-    height, width = getattr(getattr(module, "patch_embed", None), "img_size", None) or (height, width)
-    mode = cfg.get("crop_mode") or "center"
-    notes = () if mode in ("center", "squash") else (f"timm crops it {mode!r}; here it is cropped to its center",)
-    dynamic = getattr(module, "dynamic_img_size", False)
-    spec = InputSpec(
-        size=(height, width),
-        resize=max(height, width, math.floor(min(height, width) / (cfg.get("crop_pct") or 1.0))),
-        mean=_per_channel(cfg["mean"], channels),
-        std=_per_channel(cfg["std"], channels),
-        interpolation=cfg["interpolation"],
-        crop="squash" if mode == "squash" else "center",
-        fixed=bool(module.pretrained_cfg.get("fixed_input_size", False)) and not dynamic,  # type: ignore[union-attr, operator]
-    )
-    return spec, notes
-
-
-def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """One value a channel; the mean of all where the network has another number of channels than timm pretrained."""
-    values = tuple(float(value) for value in values)
-    return values if len(values) == channels else (sum(values) / len(values),) * channels

@@ -9,7 +9,7 @@ from zoo.hooks import hookimpl
 from zoo.specs import BackboneEntry, BackboneSource, BackboneView
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def _entries() -> Iterable[BackboneEntry]:
@@ -33,6 +33,12 @@ def _describe(module: nn.Module) -> BackboneView | None:
     return describe(module)
 
 
+def _convert(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    from zoo_torchvision._checkpoint import convert
+
+    return convert(module, tensors)
+
+
 @hookimpl
 def zoo_backbones() -> Iterable[BackboneSource]:
     """Image classifiers of torchvision."""
@@ -41,5 +47,6 @@ def zoo_backbones() -> Iterable[BackboneSource]:
         entries=_entries,
         build=_build,
         describe=_describe,
+        convert=_convert,
         summary="every image classifier of torchvision, with its ImageNet weights",
     )

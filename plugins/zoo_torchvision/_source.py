@@ -18,6 +18,7 @@ from torch import nn
 from zoo.errors import UnknownNameError, WeightsError, ZooError
 from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, Weights, partition
 from zoo_torchvision._classifier import classifier_path, extract, pooled_width, remove_auxiliary, reset_classifier
+from zoo_torchvision._input import input_layers, prepared, resize_of, take_transform_out
 from zoo_torchvision._stages import Family, family_of
 
 
@@ -94,12 +95,12 @@ def build(model: str, tag: str | None) -> BackboneView:
         raise WeightsError(f"torchvision/{model} has no weights {tag!r}; there are {listed}, and none for random ones")
     module = _random(model) if weights is None else _load(model, weights)
     family = _family(module)
+    take_transform_out(module)
     notes: tuple[str, ...] = ()
     if family.auxiliary:
         remove_auxiliary(module)
         notes = ("auxiliary classifiers were removed: torchvision's are not meant for other classes",)
     if weights is None:
-        # Its input is that of the weights that fit: a random ViT may be smaller than the default weights' one.
         return replace(_described(module, family), name=f"torchvision/{model}", weights="none", notes=notes)
     return _view(
         module,
@@ -113,8 +114,12 @@ def build(model: str, tag: str | None) -> BackboneView:
 
 def _random(model: str) -> nn.Module:
     # These two warn about their initialisation unless it is chosen; True is what they do by default.
-    quiet = {"init_weights": True, "aux_logits": False} if model in ("googlenet", "inception_v3") else {}
-    module: nn.Module = torchvision.models.get_model(model, weights=None, **quiet)
+    options: dict[str, Any] = {}
+    if model in ("googlenet", "inception_v3"):
+        options = {"init_weights": True, "aux_logits": False}
+    if model.startswith("vit_"):  # as large as the default weights are; torchvision's own default is 224
+        options = {"image_size": _input(_weights(model)[0], fixed=True).size[0]}
+    module: nn.Module = torchvision.models.get_model(model, weights=None, **options)
     return module
 
 
@@ -138,7 +143,7 @@ def _family(module: nn.Module) -> Family:
     return family
 
 
-def _view(module: nn.Module, *, name: str, **fields: Any) -> BackboneView:
+def _view(module: nn.Module, *, name: str, input: InputSpec, **fields: Any) -> BackboneView:  # noqa: A002
     family = _family(module)
     path = classifier_path(module, family)
     auxiliary = [name for name, _ in family.auxiliary if isinstance(getattr(module, name, None), nn.Module)]
@@ -156,6 +161,9 @@ def _view(module: nn.Module, *, name: str, **fields: Any) -> BackboneView:
         name=name,
         module=module,
         features=kinds,
+        input=prepared(module, input),
+        resize=resize_of(module),
+        input_layers=input_layers(module),
         extract=extract,
         reset_classifier=partial(_reset, width),
         **parts,
@@ -188,7 +196,8 @@ def _described(module: nn.Module, family: Family) -> BackboneView:
     if found is None:
         return view
     name, weights = found
-    return replace(view, name=f"torchvision/{name}", input=_input(weights, fixed=family.fixed))
+    spec = prepared(view.module, _input(weights, fixed=family.fixed))
+    return replace(view, name=f"torchvision/{name}", input=spec)
 
 
 def _recognise(view: BackboneView, family: Family) -> tuple[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections import Counter
 
@@ -17,6 +18,7 @@ from torchvision.transforms import v2
 import zoo_lite._elpv
 import zoo_lite._weights
 from zoo.errors import DataError, UnknownNameError, WeightsError
+from zoo.model.adapt import adapt_input
 from zoo.model.view import check_view
 from zoo_lite import zoo_backbones, zoo_datasets
 from zoo_lite._source import VARIANTS
@@ -170,6 +172,18 @@ def test_view_is_complete_and_the_classifier_comes_off_and_on():
     assert view.module(images).shape == (2, 10)
     with pytest.raises(ValueError, match="no 'tokens' features"):
         view.extract(view.module, images, "tokens")
+
+
+@pytest.mark.usefixtures("wheels", "cache")
+@torch.no_grad()
+def test_weights_see_the_palace_at_another_size_and_in_other_bands():
+    view = SOURCE.build("efficientnet_lite0", "imagenet")
+    view.module.eval()
+    view = adapt_input(view, size=256, channels=("nir", "blue", "green", "red"))
+    assert (view.input.size, view.input.resize, view.input.fixed) == ((256, 256), 293, False)
+    photograph = _photograph(dataclasses.replace(view.input, mean=(0.5,) * 3, std=(0.5,) * 3))
+    bands = torch.cat([photograph.mean(1, keepdim=True), photograph.flip(1)], 1)
+    assert view.module(bands).argmax().item() == PALACE
 
 
 def test_unknown_networks_and_tags_are_refused():

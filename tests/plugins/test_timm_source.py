@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import Mock
 
 import pytest
@@ -14,8 +19,12 @@ from torch import nn
 import zoo_timm._hub
 import zoo_timm._source
 from zoo.errors import UnknownNameError, WeightsError, ZooError
+from zoo.model.adapt import adapt_input
 from zoo.model.view import check_view
+from zoo.model.weights import load_weights
 from zoo_timm import zoo_backbones
+from zoo_timm._checkpoint import convert
+from zoo_timm._input import resize_of
 
 (SOURCE,) = zoo_backbones()
 ENTRIES = {entry.name: entry for entry in SOURCE.entries()}
@@ -248,3 +257,210 @@ def test_what_timm_loads_leniently_is_noted_where_it_is_missing(tmp_path, monkey
     _file(tmp_path, monkeypatch, state)
     view = SOURCE.build("dla46_c", "in1k")
     assert view.notes == ("not among the weights, so untrained: level0.0.weight",)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """One file of one repository, as the hub answers for it."""
+
+    content = b""
+    digest = ""
+
+    def _answer(self):
+        wanted = self.path.endswith("/resolve/main/model.safetensors")
+        self.send_response(200 if wanted else 404)
+        if wanted:
+            self.send_header("ETag", f'"{self.digest}"')
+            self.send_header("X-Repo-Commit", "1" * 40)
+        self.send_header("Content-Length", str(len(self.content) if wanted else 0))
+        self.end_headers()
+        return wanted
+
+    def do_HEAD(self):
+        self._answer()
+
+    def do_GET(self):
+        if self._answer():
+            self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def _hub(monkeypatch, tmp_path, content, digest):
+    handler = type("Handler", (_Hub,), {"content": content, "digest": digest})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(zoo_timm._hub, "get_session", Mock())
+    monkeypatch.setattr(zoo_timm._hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(zoo_timm._hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(zoo_timm._hub, "hf_hub_download", _from(server, tmp_path))
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _from(server, folder):
+    from huggingface_hub import hf_hub_download
+
+    def download(*names, **options):
+        return hf_hub_download(
+            *names, **options, endpoint=f"http://127.0.0.1:{server.server_port}", cache_dir=folder, token=False
+        )
+
+    return download
+
+
+def test_a_download_that_is_not_what_the_hub_published_is_deleted(monkeypatch, tmp_path):
+    content = b"some weights"
+    with (
+        _hub(monkeypatch, tmp_path, content, hashlib.sha256(content + b"!").hexdigest()),
+        pytest.raises(WeightsError, match=r"model\.safetensors came damaged: its SHA-256 is .* was deleted"),
+    ):
+        zoo_timm._hub.fetch("test_vit", "r160_in1k")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == content]
+    assert not list(tmp_path.rglob("model.safetensors"))
+
+
+def test_a_download_that_is_whole_is_kept(monkeypatch, tmp_path):
+    content = b"some weights"
+    with _hub(monkeypatch, tmp_path, content, hashlib.sha256(content).hexdigest()):
+        path = zoo_timm._hub.fetch("test_vit", "r160_in1k")
+        assert path.read_bytes() == content
+    assert zoo_timm._hub.fetch("test_vit", "r160_in1k") == path  # and found again without a server
+
+
+def test_files_that_git_keeps_itself_bear_no_sha256_and_pass(monkeypatch, tmp_path):
+    with _hub(monkeypatch, tmp_path, b"small", "1f" * 20):
+        assert zoo_timm._hub.fetch("test_vit", "r160_in1k").read_bytes() == b"small"
+
+
+# A network of each class that timm can give another size, small enough to run; the size in pixels.
+RESIZED = [
+    ("test_vit", 128, {}),
+    ("test_vit_relpos", 192, {}),
+    ("vit_srelpos_small_patch16_224", 160, {"depth": 1, "embed_dim": 64, "num_heads": 2}),
+    ("deit_tiny_distilled_patch16_224", 160, {"depth": 1}),
+    ("deit3_small_patch16_224", 160, {"depth": 1}),
+    ("beit_base_patch16_224", 160, {"depth": 2, "embed_dim": 64, "num_heads": 2}),
+    ("eva02_tiny_patch14_224", 168, {"depth": 2}),
+    ("vit_tiny_patch16_dinov3_qkvb", 160, {"depth": 2}),
+    ("swin_tiny_patch4_window7_224", 192, {"depths": (1, 2), "embed_dim": 24, "num_heads": (1, 2)}),
+    ("swinv2_tiny_window8_256", 192, {"depths": (1, 2), "embed_dim": 24, "num_heads": (1, 2)}),
+    ("swinv2_cr_tiny_224", 160, {"depths": (1, 2), "embed_dim": 24, "num_heads": (1, 2)}),
+    ("test_coatnet", 192, {}),
+    ("test_maxvit", 192, {}),
+    ("efficientvit_m0", 160, {}),
+    ("coat_lite_tiny", 160, {}),
+    ("tnt_s_patch16_224", 160, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "side", "options"), [row for row in RESIZED if row[0] in ENTRIES])
+@torch.no_grad()
+def test_another_size_keeps_what_was_pretrained_as_timm_keeps_it(name, side, options):
+    torch.manual_seed(0)
+    module = timm.create_model(name, **options).eval()
+    for parameter in module.parameters():  # tables of positions that start as zeros prove nothing
+        parameter.add_(torch.randn_like(parameter) * 0.02)
+    fresh = timm.create_model(name, **options, img_size=side).eval()
+    fresh.load_state_dict(convert(fresh, {key: tensor.clone() for key, tensor in module.state_dict().items()}))
+    parameters = [key for key, _ in module.named_parameters()]
+    note = resize_of(module)(module, (side, side))
+    assert note.startswith(f"images of {side} x {side} pixels: ")
+    assert [key for key, _ in module.named_parameters()] == parameters
+    images = torch.randn(1, 3, side, side)
+    torch.testing.assert_close(module(images), fresh(images), rtol=1e-4, atol=1e-5)
+    check_view(SOURCE.describe(module))
+
+
+def test_tables_that_grew_are_named_and_sizes_that_cannot_be_are_refused():
+    view = adapt_input(SOURCE.build("test_vit", None), size=192)
+    assert "pos_embed from (1, 101, 64) to (1, 145, 64)" in view.notes[0]
+    with torch.device("meta"):
+        rebuilt = SOURCE.build("mvitv2_tiny", None)
+    with pytest.raises(ValueError, match="timm says "):
+        rebuilt.resize(rebuilt.module, (0, 0))
+    view.module.set_input_size = Mock(side_effect=AssertionError("no such window"))
+    with pytest.raises(ZooError, match="cannot take images of 224 x 224 pixels: timm says no such window"):
+        adapt_input(view, size=224)
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "resizable"),
+    [
+        ("xcit_nano_12_p16_224", False, False),
+        ("twins_svt_small", False, False),
+        ("swiftformer_xs", False, False),
+        ("resnet50_clip", False, False),
+        ("samvit_base_patch16_224", False, False),
+        ("resnet10t", False, False),
+        ("vit_tiny_patch16_224", True, True),
+        ("coat_lite_tiny", True, True),
+        ("levit_128s", True, False),
+        ("mixer_s32_224", True, False),
+    ],
+)
+@torch.no_grad()
+def test_fixed_is_true_of_the_network_as_it_stands(name, fixed, resizable):
+    view = _build(name)
+    assert (view.input.fixed, view.resize is not None) == (fixed, resizable)
+    images = torch.zeros(1, 3, view.input.size[0] + 64, view.input.size[1] + 32, device="meta")
+    if fixed:
+        with pytest.raises((AssertionError, RuntimeError)):
+            view.extract(view.module, images, view.features[0].name)
+    else:
+        assert view.extract(view.module, images, view.features[0].name).shape == (1, view.features[0].width)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet10t", ("conv1.0",)),
+        ("crossvit_9_240", ("patch_embed.0.proj", "patch_embed.1.proj")),
+        ("convnext_atto", ("stem.0",)),
+        ("tresnet_m", ()),
+        ("naflexvit_base_patch16_gap", ()),
+    ],
+)
+def test_layers_that_read_the_image_are_those_of_three_channels(name, layers):
+    assert _build(name).input_layers == layers
+
+
+def _swin(name):
+    stage = re.match(r"layers\.(\d+)\.downsample(.*)", name)
+    return f"layers.{int(stage[1]) - 1}.downsample{stage[2]}" if stage else name.replace("head.fc.", "head.")
+
+
+def _convnext(name):
+    name = name.replace("head.fc.", "head.").replace("head.norm.", "norm.").replace("stem.", "downsample_layers.0.")
+    name = re.sub(r"stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name)
+    return name.replace(".blocks.", ".").replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "options"),
+    [
+        ("swin_tiny_patch4_window7_224", _swin, {"depths": (1, 1), "embed_dim": 24, "num_heads": (1, 2)}),
+        ("convnext_atto", _convnext, {"conv_mlp": False}),
+        ("deit3_small_patch16_224", lambda name: re.sub(r"ls(\d)\.gamma", r"gamma_\1", name), {"depth": 1}),
+    ],
+)
+def test_checkpoints_of_the_authors_are_converted(tmp_path, name, theirs, options):
+    torch.manual_seed(0)
+    state = timm.create_model(name, **options).state_dict()
+    path = tmp_path / "published.pth"
+    torch.save({"model": {theirs(key): tensor for key, tensor in state.items()}}, path)
+    view = load_weights(SOURCE.describe(timm.create_model(name, **options)), path, SOURCE.convert)
+    assert "names and shapes were converted by timm" in view.notes
+    assert all(torch.equal(tensor, state[key]) for key, tensor in view.module.state_dict().items())
+
+
+def test_architectures_without_a_filter_are_not_converted(tmp_path):
+    module = timm.create_model("test_resnet")
+    tensors = {"other": torch.ones(1)}
+    assert convert(module, tensors) is tensors
+    old = {"layers.0.norm.1.weight": torch.ones(1)}
+    assert convert(timm.create_model("densenet121", growth_rate=4, block_config=(1,)), old).keys() == old.keys()

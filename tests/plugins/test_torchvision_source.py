@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import pickle
+import re
 import urllib.error
+from email.message import Message
 
 import pytest
 import torch
@@ -12,8 +16,11 @@ import torchvision.models
 from torch import nn
 
 from zoo.errors import UnknownNameError, WeightsError, ZooError
+from zoo.model.adapt import adapt_input
 from zoo.model.view import check_view
+from zoo.model.weights import load_weights
 from zoo_torchvision import zoo_backbones
+from zoo_torchvision._input import prepared, take_transform_out
 
 (SOURCE,) = zoo_backbones()
 ENTRIES = {entry.name: entry for entry in SOURCE.entries()}
@@ -141,7 +148,7 @@ def test_input_follows_the_weights():
     assert (view.input.size, view.input.resize, view.input.fixed) == ((299, 299), 342, False)
     assert _build("efficientnet_b0").input.interpolation == "bicubic"
     assert _build("vit_b_32").input.fixed
-    assert _build("vit_h_14").input.size == (224, 224)  # the default weights are those of a larger network
+    assert _build("vit_h_14").input.size == (518, 518)  # as its default weights are, not as torchvision builds it
 
 
 def test_a_fresh_classifier_keeps_the_kind_of_the_old_one():
@@ -242,3 +249,132 @@ def test_weights_are_loaded_and_named(monkeypatch):
     view = SOURCE.build("shufflenet_v2_x0_5", "IMAGENET1K_V1")
     assert view.weights == "IMAGENET1K_V1"
     assert torch.equal(view.module.state_dict()["conv1.0.weight"], state["conv1.0.weight"])
+
+
+def _served(monkeypatch, tmp_path, content):
+    """The next download is `content`."""
+
+    class Answer(io.BytesIO):
+        def info(self):
+            return Message()
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: Answer(content))
+
+
+def test_a_download_whose_hash_is_not_the_published_one_is_refused_and_not_kept(monkeypatch, tmp_path):
+    file = io.BytesIO()
+    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), file)
+    _served(monkeypatch, tmp_path, file.getvalue())
+    with pytest.raises(WeightsError, match=r"could not be loaded from https://.*invalid hash value"):
+        SOURCE.build("shufflenet_v2_x0_5", "IMAGENET1K_V1")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    # The hash that is compared is part of the published name.
+    weights = torchvision.models.get_model_weights("shufflenet_v2_x0_5").IMAGENET1K_V1
+    digest = hashlib.sha256(file.getvalue()).hexdigest()[:8]
+    monkeypatch.setattr(weights.value, "url", re.sub(r"-[0-9a-f]+\.pth", f"-{digest}.pth", weights.url), raising=False)
+    assert SOURCE.build("shufflenet_v2_x0_5", "IMAGENET1K_V1").weights == "IMAGENET1K_V1"
+
+
+@pytest.mark.parametrize("build", [torchvision.models.googlenet, torchvision.models.inception_v3])
+@torch.no_grad()
+def test_images_scaled_otherwise_are_the_same_function_as_torchvisions_own_renormalisation(build):
+    torch.manual_seed(0)
+    module = build(init_weights=False, aux_logits=False, transform_input=True)
+    images = torch.rand(1, 3, 8, 8)
+
+    def read_by_the_first_convolution(spec):
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+        return module._transform_input((images - mean) / std)
+
+    spec = SOURCE.describe(module).input
+    assert (spec.mean, prepared(module, spec)) == ((0.485, 0.456, 0.406), spec)
+    assert SOURCE.describe(module).input_layers == ()
+    before = read_by_the_first_convolution(spec)
+    take_transform_out(module)
+    after = SOURCE.describe(module)
+    assert (after.input.mean, after.input.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    torch.testing.assert_close(read_by_the_first_convolution(after.input), before)
+    assert not torch.allclose(read_by_the_first_convolution(spec), before)
+    assert len(after.input_layers) == 1
+
+
+def test_networks_built_by_name_never_renormalise_inside():
+    for name in ("googlenet", "inception_v3"):
+        view = _build(name)
+        assert view.input.mean == (0.5, 0.5, 0.5)
+        assert not view.module.transform_input
+
+
+def _small_vit():
+    torch.manual_seed(0)
+    module = torchvision.models.VisionTransformer(
+        image_size=64, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64
+    )
+    nn.init.normal_(module.heads.head.weight)
+    return module.eval()
+
+
+@torch.no_grad()
+def test_a_vit_takes_another_size_as_torchvision_interpolates_it():
+    module, fresh = _small_vit(), torchvision.models.VisionTransformer(96, 16, 2, 2, 32, 64).eval()
+    state = torchvision.models.vision_transformer.interpolate_embeddings(96, 16, dict(module.state_dict()))
+    fresh.load_state_dict(state)
+    view = adapt_input(SOURCE.describe(module), size=96)
+    check_view(view)
+    images = torch.randn(1, 3, 96, 96)
+    torch.testing.assert_close(module(images), fresh(images))
+    assert "encoder.pos_embedding from (1, 17, 32) to (1, 37, 32)" in view.notes[0]
+    assert SOURCE.describe(module).input.size == (96, 96)
+    for size in (100, (96, 64)):
+        with pytest.raises(ZooError, match=r"squares of whole patches of 16 pixels; near are 96"):
+            adapt_input(view, size=size)
+
+
+@torch.no_grad()
+def test_a_maxvit_takes_whole_windows():
+    torch.manual_seed(0)
+    options = {"stem_channels": 8, "partition_size": 2, "block_channels": [8, 16], "block_layers": [1, 1]}
+    options |= {"head_dim": 4, "stochastic_depth_prob": 0.0}
+    module = torchvision.models.MaxVit(input_size=(64, 64), **options).eval()
+    fresh = torchvision.models.MaxVit(input_size=(128, 128), **options).eval()
+    fresh.load_state_dict(module.state_dict())
+    view = adapt_input(SOURCE.describe(module), size=128)
+    images = torch.randn(1, 3, 128, 128)
+    torch.testing.assert_close(module(images), fresh(images))
+    assert "more windows" in view.notes[0]
+    with pytest.raises(ZooError, match="squares of 64 pixels or a multiple: windows keep the 2 x 2 positions"):
+        adapt_input(view, size=96)
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "resnet18", "maxvit_t", "vit_b_32"])
+def test_sizes_and_channels_of_the_real_networks_change(name):
+    view = adapt_input(_build(name), size=448, channels=("red", "green", "blue", "nir"))
+    check_view(view)
+    assert (view.input.size, view.input.channels) == ((448, 448), 4)
+
+
+def test_every_family_names_the_convolution_that_reads_the_image():
+    for name in FAMILIES:
+        view = _build(name)
+        assert [view.module.get_submodule(path).in_channels for path in view.input_layers] == [3], name
+
+
+def test_checkpoints_as_torchvision_published_them_are_converted(tmp_path):
+    module = torchvision.models.DenseNet(4, (2, 2), 8)
+    state = module.state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name): value for name, value in state.items()}
+    assert old.keys() != state.keys()
+    torch.save(old, tmp_path / "densenet.pth")
+    view = load_weights(
+        SOURCE.describe(torchvision.models.DenseNet(4, (2, 2), 8)), tmp_path / "densenet.pth", SOURCE.convert
+    )
+    assert all(torch.equal(value, state[name]) for name, value in view.module.state_dict().items())
+
+
+def test_auxiliary_classifiers_in_a_file_are_left_out(tmp_path):
+    state = torchvision.models.googlenet(init_weights=False, aux_logits=True).state_dict()
+    torch.save(state, tmp_path / "googlenet.pth")
+    view = load_weights(SOURCE.build("googlenet", None), tmp_path / "googlenet.pth", SOURCE.convert)
+    assert all(torch.equal(value, state[name]) for name, value in view.module.state_dict().items())
+    assert "names and shapes were converted by torchvision" in view.notes

@@ -15,10 +15,10 @@ from zoo.data.bad_files import apply_bad_files
 from zoo.data.files import read_file
 from zoo.data.ingest import Images, ingest
 from zoo.data.table import Table
+from zoo.disk import cache_folder
 from zoo.errors import DataError
 from zoo.jobs.progress import Reporter
 from zoo.probe import pick_device
-from zoo.disk import cache_folder
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
 from zoo.run.pipeline import Pipeline

@@ -13,6 +13,7 @@ import torch
 
 from zoo.config import TrainConfig
 from zoo.data.table import Table
+from zoo.disk import cache_folder
 from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
@@ -21,12 +22,12 @@ from zoo.jobs.outcome import save_outcome
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
 from zoo.metrics.classification import check_metric
+from zoo.model.adapt import adapt_input
 from zoo.model.freeze import Frozen, freeze_parts
 from zoo.model.load import assemble, feature_of, one_head, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device
-from zoo.registry.catalogue import cache_folder
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.artifact import claim
 from zoo.run.covariates import imputer_calls
@@ -77,10 +78,10 @@ def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     _refuse_unknown_targets(config, table)
     claim(config.out, overwrite=config.overwrite)
     device = pick_device(config.device)
-    view = strip(build_view(config.backbone, config.weights))
+    view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
-    feature_of(view, config.features)
+    feature_of(view, config.features, head)
     _refuse_random(view, policy, config)
     clock.lap("build")
     cache = cache_folder()

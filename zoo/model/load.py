@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from torch import nn
 
 from zoo.errors import OptionError, ZooError
+from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze
 from zoo.model.network import FineTuneModel, TaskHeads
 from zoo.model.view import build_view, check_view, describe
+from zoo.registry.lookup import HEADS
 from zoo.specs import BackboneView, Call, FeatureKind, Task, parse_options
 
 
@@ -23,6 +25,8 @@ def load(
     freeze: str = "none",
     features: str | None = None,
     head: str = "linear",
+    size: int | tuple[int, int] | None = None,
+    channels: int | Sequence[str] | None = None,
 ) -> FineTuneModel:
     """A backbone by its name, its classifier replaced by a fresh head, frozen as asked.
 
@@ -30,16 +34,21 @@ def load(
         name: `source/model` or `source/model.tag`, such as `timm/resnet50.a1_in1k`.
         num_classes: number of classes; or give `classes`.
         classes: names of the classes in the order of the outputs.
-        weights: a weight tag, `none` for random weights, or None for the default pretrained ones.
+        weights: a weight tag, a file of weights or the folder of a run, `none` for random weights, or None for the
+            default pretrained ones.
         freeze: a freeze policy.
         features: a feature kind of the backbone; None for its default.
         head: a head in the grammar of options.
+        size: height and width of the images in pixels, or one number for both; None for that of the weights.
+        channels: number of channels of the images, or their names in order, such as ("red", "green", "blue", "nir");
+            None for red, green and blue.
 
     Raises:
-        ZooError: unknown names, weights that cannot be had, or an option that does not parse.
+        ZooError: unknown names, weights that cannot be had, images that the backbone cannot take, or an option that
+            does not parse.
     """
     names = _class_names(num_classes, classes)
-    view = strip(build_view(name, weights))
+    view = strip(adapt_input(build_view(name, weights), size=size, channels=channels))
     model = assemble(view, [Task(name="label", classes=names)], kind=features, head=one_head(head))
     _freeze(model, freeze)
     return model
@@ -89,26 +98,49 @@ def strip(view: BackboneView) -> BackboneView:
     return bare
 
 
-def feature_of(view: BackboneView, kind: str | None) -> FeatureKind:
-    """The feature kind of this name, or the default one.
+def feature_of(view: BackboneView, kind: str | None, head: Call | None = None) -> FeatureKind:
+    """The feature kind of this name, or the first one that the head takes.
 
     Raises:
-        ZooError: the backbone does not offer it, or a head cannot take it.
+        ZooError: the backbone does not offer it, or the head cannot take it; names heads that can.
     """
+    record = HEADS.of_call(head or Call(name="linear"))
+    fits = [offered for offered in view.features if (offered.name == "tokens") == (record.takes == "tokens")]
+    if kind is None and fits:
+        return fits[0]
     try:
         feature = view.feature(kind)
     except ValueError as error:
         raise ZooError(str(error)) from None
-    if feature.name == "tokens":
-        raise ZooError("a linear head takes one vector an image; tokens need a head that pools them")
-    return feature
+    if kind is None:
+        offered = ", ".join(known.name for known in view.features)
+        raise ZooError(
+            f"the head {record.name} takes {record.takes}, but {view.name} offers {offered} alone; "
+            f"heads that take those: {_heads_for(feature)}"
+        )
+    if feature in fits:
+        return feature
+    if record.takes == "tokens":
+        raise ZooError(
+            f"the head {record.name} takes tokens, not {kind} features; leave the kind of features out, "
+            f"or use a head that takes one vector an image: {_heads_for(feature)}"
+        )
+    raise ZooError(
+        f"a {record.name} head takes one vector an image; tokens need a head that pools them: {_heads_for(feature)}"
+    )
+
+
+def _heads_for(feature: FeatureKind) -> str:
+    """Names of the heads that take such features."""
+    takes = "tokens" if feature.name == "tokens" else "vector"
+    return ", ".join(sorted({record.name for _, record in HEADS.items() if record.takes == takes})) or "none"
 
 
 def assemble(
     view: BackboneView, tasks: Sequence[Task], *, kind: str | None = None, covariates: int = 0, head: Call | None = None
 ) -> FineTuneModel:
     """Put fresh heads on a stripped view; they take features of `kind` joined to `covariates` columns."""
-    feature = feature_of(view, kind)
+    feature = feature_of(view, kind, head)
     return FineTuneModel(view, TaskHeads(tasks, feature.width, covariates=covariates, head=head), feature.name)
 
 

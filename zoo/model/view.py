@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from pathlib import Path
 
 from torch import nn
 
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
+from zoo.model.checkpoint import is_file
+from zoo.model.weights import load_weights
 from zoo.registry.catalogue import CatalogueRow, catalogue
 from zoo.registry.lookup import SOURCES, suggest
 from zoo.specs import BackboneView
@@ -50,18 +53,31 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
 
     Args:
         name: `source/model` or `source/model.tag`.
-        weights: a tag, `none` for random weights, or None for the tag in the name or the default one.
+        weights: a tag, a file of weights or the folder of a run, `none` for random weights, or None for the tag in the
+            name or the default one.
 
     Raises:
         UnknownNameError: unknown source, model or tag.
-        WeightsError: the weights cannot be had.
+        WeightsError: the weights cannot be had, or a file does not fit.
         PluginError: the source gave a view that does not hold.
     """
     row = find_entry(name)
     source, model, tag = split_name(name)
     if tag and weights and weights not in (tag, "none"):
         raise ZooError(f"{name} names the weights {tag!r} and --weights says {weights!r}; give one of them")
-    wanted = weights or tag or (row.entry.tags[0] if row.entry.tags else None)
+    record = SOURCES.get(source)
+    if weights and is_file(weights):
+        view = record.build(model, None)
+        check_view(view)
+        return load_weights(view, Path(weights), record.convert)
+    wanted = _tag(row, weights or tag)
+    view = record.build(model, None if wanted == "none" else wanted)
+    check_view(view)
+    return view
+
+
+def _tag(row: CatalogueRow, asked: str | None) -> str:
+    wanted = asked or (row.entry.tags[0] if row.entry.tags else None)
     if wanted is None:
         raise WeightsError(f"{row.name} has no pretrained weights; say weights none (--weights none) for random ones")
     if wanted != "none" and wanted not in row.entry.tags:
@@ -69,9 +85,7 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
         raise UnknownNameError(
             f"{row.name} has no weights {wanted!r}{suggest(wanted, row.entry.tags)}; it has {offered}"
         )
-    view = SOURCES.get(source).build(model, None if wanted == "none" else wanted)
-    check_view(view)
-    return view
+    return wanted
 
 
 def describe(module: nn.Module) -> BackboneView:

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from zoo.errors import RunError, ZooError
 from zoo.features.prefix import Recipe
+from zoo.model.adapt import adapt_input, read_input
 from zoo.model.load import assemble, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.run.files import read_json, write_whole
-from zoo.specs import InputSpec, Task, parse_options
+from zoo.specs import Task, parse_options
 
 FORMAT = 1
 """Version of the artifact; a newer one is refused, an older one is read."""
@@ -184,10 +185,10 @@ def load_artifact(folder: Path) -> Artifact:
 
 
 def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> FineTuneModel:
-    view = strip(build_view(header["backbone"], "none"))
-    stated = json.loads(header["preprocessing"])
-    lists = {key: tuple(value) for key, value in stated.items() if isinstance(value, list)}
-    view = replace(view, input=InputSpec(**{**stated, **lists}), weights=header["weights"], licence=header["licence"])
+    spec = read_input(header["preprocessing"])
+    # The random network is made for its own default weights; the run's images may be larger, or have more channels.
+    view = strip(adapt_input(build_view(header["backbone"], "none"), size=spec.size, channels=spec.channels))
+    view = replace(view, input=spec, weights=header["weights"], licence=header["licence"])
     tasks = [
         Task(name=task["name"], kind=task["kind"], classes=tuple(task["classes"]))
         for task in json.loads(header["tasks"])
