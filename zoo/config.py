@@ -26,14 +26,18 @@ class TrainConfig:
     freeze: str = "head"
     """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen)."""
     weights: str | None = None
-    """Weight tag of the backbone, or none for random weights; by default its first pretrained tag."""
+    """Weight tag of the backbone, a file of weights (.safetensors, .pth, .pt, .bin) or the folder of a run, or none for
+    random weights; by default its first pretrained tag."""
+    size: int | None = None
+    """Height and width of the images in pixels; by default as the backbone was pretrained."""
     features: str | None = None
     """Feature kind for the head, such as pooled or cls; by default the backbone's own."""
     crop: Literal["center", "squash"] | None = None
     """Cut the centre out of each image, or squeeze the whole image to the input's shape; by default as the backbone was
     pretrained, which is mostly center."""
     head: str = "linear"
-    """Head, such as linear or linear(dropout=0.2)."""
+    """Head: linear, mlp, cosine, or attention over the tokens of a vision transformer; with options as in
+    mlp(hidden=256, dropout=0.2)."""
     imbalance: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="STRATEGY")] = ()
     """Answer to class imbalance, such as class-weights or class-weights(method=effective-number)+logit-adjust;
     TARGET=STRATEGY where there are several targets."""
@@ -62,15 +66,15 @@ class TrainConfig:
     batch_size: int = 32
     """Rows of one step."""
     lr: float | None = None
-    """Learning rate of the head; by default 1e-2, less for more than 1280 features, and 1e-3 where part of the
-    backbone trains."""
+    """Learning rate of the head; by default 1e-2 for linear (less for more than 1280 features), 3e-3 for cosine, 1e-3
+    for other heads and where part of the backbone trains."""
     backbone_lr: float = 1e-4
     """Learning rate of the backbone's trainable part."""
     weight_decay: float = 0.05
     """Decoupled weight decay of the backbone's trainable part, not on biases and norms."""
     head_l2: float | None = None
-    """L2 penalty on the head's weights; by default features / (4 x training rows), as strong as a Gaussian prior under
-    which logits of standardised features have a standard deviation of 2."""
+    """L2 penalty on the head's weights; by default, for linear, features / (4 x training rows), as strong as a Gaussian
+    prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others."""
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
     metric: str = "log_loss"
@@ -158,22 +162,63 @@ class PredictConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
-    """List backbones."""
+    """List backbones.
 
-    pattern: Positional[str] = "*"
-    """Glob over source/model; a word without a glob matches anywhere, as in `zoo list resnet`."""
+    --licence, --on-disk, --min-top1 and the sizes of the input look at each set of weights: a backbone stays with those
+    that fit, and the first of them is shown. What nobody states fits no filter; a note says how many fell out for that.
+    """
+
+    pattern: Positional[tuple[str, ...]] = ("*",)
+    """Globs over source/model, of which one must match; a word without a glob matches anywhere, as in `zoo list
+    resnet`."""
+    source: str | None = None
+    """Only this source, such as timm."""
+    family: str | None = None
+    """Only this family of architectures, as a glob, such as resnet."""
+    min_params: str | None = None
+    """Smallest number of parameters, such as 5M or 5e6."""
+    max_params: str | None = None
+    """Largest number of parameters, such as 25M or 25e6."""
+    max_gmacs: float | None = None
+    """Largest number of 1e9 multiply-accumulates for one image."""
+    min_top1: float | None = None
+    """Lowest ImageNet-1K accuracy in percent, as published by the library."""
+    input_size: int | None = None
+    """Height in pixels of the images that the weights were trained for."""
+    max_input_size: int | None = None
+    """Largest such height."""
+    feature: Literal["pooled", "cls", "mean", "cls+mean", "tokens"] | None = None
+    """Only backbones that offer this kind of features to a head."""
+    licence: str | None = None
+    """permissive, restricted or unstated; or a glob over the licence as it is stated, such as "apache*"."""
+    pretrained: bool = False
+    """Only backbones with pretrained weights."""
+    on_disk: bool = False
+    """Only weights that lie on this disk, so that no network is needed."""
+    sort: Literal["name", "params", "gmacs", "input", "top1"] = "name"
+    """Order of the rows: the smallest first, for top1 the best; those without a value come last."""
+    reverse: bool = False
+    """Turn the order round; those without a value still come last."""
+    limit: int | None = None
+    """Show no more than this many rows."""
+    weights: bool = False
+    """A row for each set of weights instead of one for each backbone."""
     json: bool = False
     """Print as JSON."""
+    csv: bool = False
+    """Print as CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoConfig:
-    """Show one backbone: stages, parameters, input, weights."""
+    """Show one backbone: stages, parameters, input, features, weights, licence, and where all of it comes from."""
 
     name: Positional[str]
     """source/model or source/model.tag."""
     freeze: str = "head"
     """Show what trains under this policy."""
+    size: int | None = None
+    """Show it for images of so many pixels, height and width; refused where it cannot take them."""
     json: bool = False
     """Print as JSON."""
 
@@ -182,6 +227,8 @@ class InfoConfig:
 class PluginsConfig:
     """List the installed plugins, what they offer, and which failed to load and why."""
 
+    verbose: bool = False
+    """Show what each thing that they offer is."""
     json: bool = False
     """Print as JSON."""
 
@@ -198,3 +245,47 @@ class DemoConfig:
     """Show no progress."""
     json: bool = False
     """Print the figures as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """Check that backbones and plugins keep the contract.
+
+    WHAT is a glob over source/model, as in 'timm/*', or the name of a plugin, all of whose offers are checked. Each
+    backbone is checked in a process of its own; what is done is kept, so that a check that was stopped goes on.
+    """
+
+    what: Positional[tuple[str, ...]]
+    """Globs over source/model, or plugins by the name of their entry point or distribution."""
+    jobs: int | None = None
+    """Processes at a time; by default one a core."""
+    seconds: float = 600.0
+    """Time limit of one backbone."""
+    memory: float = 12.0
+    """Memory limit of one backbone, in GiB."""
+    retry: bool = False
+    """Check again what failed."""
+    out: Path | None = None
+    """File of JSON lines that keeps the outcomes; by default in the user's cache folder."""
+    table: Path | None = None
+    """Write parameters, GMACs and features of the backbones of one source to this file; a plugin ships it."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print every outcome as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPluginConfig:
+    """Write a plugin that installs and passes its checks as it stands, with one example of each kind."""
+
+    name: Positional[str]
+    """Of the distribution, such as acme-nets; the package is acme_nets."""
+    out: Path | None = None
+    """Folder to write; by default one of that name in the current folder."""
+    kind: Annotated[
+        UseAppendAction[tuple[Literal["backbone", "head", "strategy", "imputer"], ...]], arg(metavar="KIND")
+    ] = ()
+    """What it is to offer: backbone, head, strategy or imputer; repeat for several. By default all of them."""
+    json: bool = False
+    """Print what was written as JSON."""

@@ -419,7 +419,8 @@ def test_a_run_whose_plugin_is_gone_says_so(shape_folder, tmp_path, monkeypatch)
     data, out = shape_folder(16, 16), tmp_path / "run"
     train(data, out, epochs=1)
     monkeypatch.setattr("zoo.registry.lookup.load_plugins", plugins.load_plugins)
-    with pytest.raises(RunError, match=r"cannot be used here: unknown backbone source 'tiny'"):
+    said = r"which tiny-plugin 1 offered when it was made and which is not installed: pip install tiny-plugin==1$"
+    with pytest.raises(RunError, match=rf"cannot be used here: it needs the backbone tiny/\w+, {said}"):
         zoo.predict(out, data)
 
 

@@ -16,7 +16,10 @@ def test_close_names_are_suggested_and_far_ones_are_not():
 
 
 def test_an_unknown_name_says_what_there_is_and_suggests(site):
-    with pytest.raises(UnknownNameError, match=r"^unknown head 'liner'; there are linear; did you mean linear\?$"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"^unknown head 'liner'; there are attention, cosine, linear, mlp; did you mean linear\?$",
+    ):
         HEADS.get("liner")
 
 
@@ -25,9 +28,9 @@ def test_an_unknown_name_names_the_plugins_that_did_not_load(install, monkeypatc
     install("off", "", distribution="off-heads")
     monkeypatch.setenv("ZOO_DISABLE", "off")
     with pytest.raises(UnknownNameError) as caught:
-        HEADS.get("cosine")
+        HEADS.get("prototype")
     first, *rest = str(caught.value).split("\n")
-    assert first == "unknown head 'cosine'; there are linear"
+    assert first == "unknown head 'prototype'; there are attention, cosine, linear, mlp"
     assert rest == [
         "  (plugin 'broken' of broken-heads 0.4 did not load: ModuleNotFoundError: No module named 'no_such_library')",
         "  (plugin 'off' of off-heads 1.0 is switched off by ZOO_DISABLE)",
@@ -41,15 +44,15 @@ def test_an_empty_shelf_says_so(site, monkeypatch):
 
 
 def test_a_name_claimed_twice_raises_only_when_asked_for_and_names_both(install, head):
-    install("one", head("cosine"), distribution="acme-one", version="1.1")
-    install("two", head("cosine"), distribution="acme-two", version="2.2")
-    assert HEADS.names() == ["cosine", "linear"]
+    install("one", head("prototype"), distribution="acme-one", version="1.1")
+    install("two", head("prototype"), distribution="acme-two", version="2.2")
+    assert HEADS.names() == ["attention", "cosine", "linear", "mlp", "prototype"]
     assert HEADS.get("linear").name == "linear"
     with pytest.raises(NameClashError) as caught:
-        HEADS.get("cosine")
+        HEADS.get("prototype")
     assert str(caught.value) == (
-        "head 'cosine' is claimed by acme-one 1.1 (one) and acme-two 2.2 (two); "
-        "say acme-one:cosine or acme-two:cosine, or switch one off with ZOO_DISABLE=DISTRIBUTION:PLUGIN"
+        "head 'prototype' is claimed by acme-one 1.1 (one) and acme-two 2.2 (two); "
+        "say acme-one:prototype or acme-two:prototype, or switch one off with ZOO_DISABLE=DISTRIBUTION:PLUGIN"
     )
 
 
@@ -62,29 +65,29 @@ def test_a_name_that_the_core_has_is_not_hijacked(install, head):
 
 
 def test_the_distribution_tells_claimants_apart_even_with_one_entry_point_name(install, head):
-    install("acme", head("cosine"), distribution="acme-one", module="acme_one")
-    install("acme", head("cosine"), distribution="acme-one-more", module="acme_one_more")
-    assert HEADS.get("acme-one:cosine").build.__module__ == "acme_one"
-    assert HEADS.get("acme-one-more:cosine").build.__module__ == "acme_one_more"
-    with pytest.raises(NameClashError, match="say acme-one:cosine or acme-one-more:cosine"):
-        HEADS.get("cosine")
+    install("acme", head("prototype"), distribution="acme-one", module="acme_one")
+    install("acme", head("prototype"), distribution="acme-one-more", module="acme_one_more")
+    assert HEADS.get("acme-one:prototype").build.__module__ == "acme_one"
+    assert HEADS.get("acme-one-more:prototype").build.__module__ == "acme_one_more"
+    with pytest.raises(NameClashError, match="say acme-one:prototype or acme-one-more:prototype"):
+        HEADS.get("prototype")
 
 
 def test_switching_a_claimant_off_settles_the_clash(install, head, monkeypatch):
-    install("acme", head("cosine"), distribution="acme-one", module="acme_one")
-    install("acme", head("cosine"), distribution="acme-two", module="acme_two")
+    install("acme", head("prototype"), distribution="acme-one", module="acme_one")
+    install("acme", head("prototype"), distribution="acme-two", module="acme_two")
     monkeypatch.setenv("ZOO_DISABLE", "acme-two:acme")
-    assert HEADS.get("cosine").build.__module__ == "acme_one"
+    assert HEADS.get("prototype").build.__module__ == "acme_one"
 
 
 def test_a_distribution_that_claims_a_name_twice_is_told_apart_by_no_prefix(install, head, site):
-    install("one", head("cosine"), distribution="acme")
+    install("one", head("prototype"), distribution="acme")
     (site / "acme-1.0.dist-info" / "entry_points.txt").write_text("[zoo]\none = one_plugin\ntwo = one_plugin\n")
     load_plugins.cache_clear()
     with pytest.raises(NameClashError) as caught:
-        HEADS.get("acme:cosine")
+        HEADS.get("acme:prototype")
     assert str(caught.value) == (
-        "head 'cosine' is claimed by acme 1.0 (one) and acme 1.0 (two); "
+        "head 'prototype' is claimed by acme 1.0 (one) and acme 1.0 (two); "
         "switch one off with ZOO_DISABLE=DISTRIBUTION:PLUGIN"
     )
 
@@ -107,12 +110,14 @@ def test_an_error_about_an_option_points_at_the_place(install, head):
 
 
 def test_a_clash_in_an_option_points_at_the_place_and_the_advice_parses(install, head):
-    install("one", head("cosine"), distribution="acme-one")
-    install("two", head("cosine"), distribution="acme-two")
-    (call,) = parse_options("cosine")
-    with pytest.raises(OptionError, match=r"say acme-one:cosine or acme-two:cosine(.|\n)*\n    cosine\n    \^$"):
+    install("one", head("prototype"), distribution="acme-one")
+    install("two", head("prototype"), distribution="acme-two")
+    (call,) = parse_options("prototype")
+    with pytest.raises(
+        OptionError, match=r"say acme-one:prototype or acme-two:prototype(.|\n)*\n    prototype\n    \^$"
+    ):
         HEADS.of_call(call)
-    (call,) = parse_options("acme-two:cosine")
+    (call,) = parse_options("acme-two:prototype")
     assert HEADS.of_call(call).build.__module__ == "two_plugin"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,34 +10,91 @@ from zoo.cli.output import parse, write, write_json
 from zoo.config import InfoConfig
 
 if TYPE_CHECKING:
-    from zoo.jobs.listing import Info
+    from zoo.jobs.info import Info, WeightsInfo
 
 
 def run(words: Sequence[str]) -> None:
     """Show one backbone."""
-    from zoo.jobs.listing import info
-
     config = parse(InfoConfig, "info", words)
-    found = info(config.name, config.freeze)
+    from zoo.jobs.info import info
+
+    found = info(config.name, config.freeze, config.size)
     if config.json:
         write_json(asdict(found))
         return
-    _show(found)
+    write("\n".join([found.name, *_facts(found), *_all_weights(found), *_stages(found)]))
 
 
-def _show(found: Info) -> None:
-    spec = found.input
-    write(found.name)
-    write(f"  parameters  {found.parameters:,} ({found.classifier_parameters:,} in the classifier)")
-    write(f"  input       {spec['size'][0]}x{spec['size'][1]}, {spec['interpolation']}, {spec['crop']} crop")
-    write(f"  features    {', '.join(f'{name} ({width})' for name, width in found.features.items())}")
-    write(f"  weights     {', '.join(found.tags) or 'none: random only'}")
-    write(f"  licence     {found.licence or 'not stated by the library'}")
+def _facts(found: Info) -> Iterator[str]:
+    library = f", networks of {found.library} {found.library_version}" if found.library != found.distribution else ""
+    auxiliary = f", {found.auxiliary_parameters:,} in auxiliary classifiers" if found.auxiliary_parameters else ""
+    classifier = f"{found.classifier_parameters:,} in the classifier ({', '.join(found.classifier) or 'none'})"
+    yield f"  offered by  {found.distribution} {found.version} as {found.source}{library}"
+    yield f"  family      {found.family or 'not stated'}"
+    yield f"  parameters  {found.parameters:,}, of which {classifier}{auxiliary}"
+    yield f"  compute     {'not stated' if found.gmacs is None else f'{found.gmacs:.2f} GMACs for one image'}"
+    yield from _input(found)
+    yield f"  features    {', '.join(f'{name} ({width})' for name, width in found.features.items())}"
+    own = next((each for each in found.weights if each.tag == found.tag), None)
+    if own is None:
+        yield "  weights     none: random only"
+    else:
+        yield f"  weights     {own.tag}, {'on this disk' if own.on_disk else 'not on this disk'}"
+        yield f"  licence     {_licence(own)}"
+        yield f"  come from   {own.comes_from}"
+        if own.without_network and not own.on_disk:
+            yield f"  no network  {own.without_network}"
     for note in found.notes:
-        write(f"  note        {note}")
-    write(f"  stages under --freeze {found.freeze}:")
+        yield f"  note        {note}"
+
+
+def _input(found: Info) -> Iterator[str]:
+    spec = found.input
+    crop = "squeezed to its shape" if spec["crop"] == "squash" else "center crop"
+    crop += f" of {spec['resize']}" if spec["resize"] and spec["crop"] == "center" else ""
+    size = f"{spec['size'][0]}x{spec['size'][1]}"
+    yield f"  input       {size}, {spec['interpolation']}, {crop}; takes {spec['sizes']}"
+    yield f"              mean {_numbers(spec['mean'])}, std {_numbers(spec['std'])}"
+    if found.tag not in (None, spec["of"]):
+        own = next(each for each in found.weights if each.tag == found.tag)
+        size = f"{own.tag} states {own.input_size} pixels" if own.input_size else f"{own.tag} states no size"
+        yield f"              {size}; the rest is that of {spec['of']}, loading reads what {own.tag} has"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
+
+
+def _all_weights(found: Info) -> Iterator[str]:
+    if len(found.weights) < 2:
+        return
+    yield f"  all {len(found.weights)} sets of weights:"
+    cells = [("TAG", "INPUT", "TOP-1", "DISK", "LICENCE", "FROM"), *(_cells(each) for each in found.weights)]
+    widths = [max(len(line[column]) for line in cells) for column in range(5)]
+    for line in cells:
+        yield "    " + "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[5]])
+
+
+def _cells(weights: WeightsInfo) -> tuple[str, ...]:
+    return (
+        weights.tag,
+        "-" if weights.input_size is None else str(weights.input_size),
+        "-" if weights.top1 is None else f"{weights.top1:.1f}",
+        "yes" if weights.on_disk else "-",
+        _licence(weights),
+        weights.comes_from,
+    )
+
+
+def _licence(weights: WeightsInfo) -> str:
+    return f"{weights.licence} ({weights.licence_class})" if weights.licence else "not stated by the library"
+
+
+def _stages(found: Info) -> Iterator[str]:
+    yield f"  stages under --freeze {found.freeze}, {found.trainable_parameters:,} parameters beside the head train:"
     width = max(len(stage.name) for stage in found.stages)
     for stage in found.stages:
         state = "trains" if stage.trainable else "frozen"
-        write(f"    {stage.name:<{width}}  {stage.role:<5}  {stage.parameters:>13,}  {state}")
-    write(f"    {'head':<{width}}  {'':<5}  {'':>13}  trains")
+        yield f"    {stage.name:<{width}}  {stage.role:<5}  {stage.parameters:>13,}  {stage.share:>6.1%}  {state}"
+    features = next(iter(found.features.values()))
+    yield f"    {'head':<{width}}  {'':<5}  {f'{features + 1:,} a class':>13}  {'':>6}  trains"

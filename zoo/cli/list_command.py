@@ -7,19 +7,27 @@ from collections.abc import Sequence
 
 from zoo.cli.output import parse, write, write_json
 from zoo.config import ListConfig
+from zoo.errors import ZooError
 
 
 def run(words: Sequence[str]) -> None:
     """List backbones."""
-    from zoo.jobs.listing import find_rows, row_json, table_lines
+    from zoo.jobs.choosing import choose
+    from zoo.jobs.listing import csv_text, row_json, table_lines
     from zoo.registry.catalogue import catalogue
+    from zoo.registry.origins import Disk
 
     config = parse(ListConfig, "list", words)
-    rows = find_rows(config.pattern)
+    if config.json and config.csv:
+        raise ZooError("--json and --csv are two formats; choose one")
+    chosen = choose(config)
     if config.json:
-        write_json([row_json(row) for row in rows])
+        disk = Disk()
+        write_json([row_json(row, disk) for row in chosen.rows])
+    elif config.csv:
+        sys.stdout.write(csv_text(chosen.rows))
     else:
-        write("\n".join(table_lines(rows)))
-        write(f"{len(rows)} backbones")
-    for problem in catalogue().problems:
-        sys.stderr.write(f"zoo list: {problem}\n")
+        write("\n".join(table_lines(chosen, each_weights=config.weights)))
+    for said in (chosen.footnote, *catalogue().problems):
+        if said:
+            sys.stderr.write(f"zoo list: {said}\n")

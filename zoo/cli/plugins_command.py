@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from zoo.cli.output import parse, write, write_json
 from zoo.config import PluginsConfig
+
+SLOW_SECONDS = 1.0
+"""From here on an import is worth a word: every command that looks up a name waits for it."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -22,7 +26,23 @@ def run(words: Sequence[str]) -> None:
         return
     width = max(len(plugin["name"]) for plugin in found)
     for plugin in found:
-        offers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin["offers"].items())
-        state = plugin["failure"] or ("switched off by ZOO_DISABLE" if plugin["disabled"] else offers)
-        mark = "FAILED " if plugin["failure"] else ""
-        write(f"{plugin['name']:<{width}}  {plugin['distribution']} {plugin['version']}  {mark}{state}")
+        write(f"{plugin['name']:<{width}}  {plugin['distribution']} {plugin['version']}  {_state(plugin)}")
+        if config.verbose:
+            _write_summaries(plugin)
+
+
+def _state(plugin: Mapping[str, Any]) -> str:
+    offers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin["offers"].items())
+    if plugin["failure"]:
+        state = f"FAILED {plugin['failure']}"
+    else:
+        state = "switched off by ZOO_DISABLE" if plugin["disabled"] else offers
+    slow = plugin["seconds"] > SLOW_SECONDS
+    return f"{state}  (slow: {plugin['seconds']:.1f} s to import)" if slow else state
+
+
+def _write_summaries(plugin: Mapping[str, Any]) -> None:
+    named = [pair for summaries in plugin["summaries"].values() for pair in summaries.items()]
+    width = max((len(name) for name, _ in named), default=0)
+    for name, summary in named:
+        write(f"    {name:<{width}}  {summary or 'says nothing about itself'}")

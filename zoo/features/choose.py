@@ -49,7 +49,7 @@ class Chosen:
 
 
 Compute = Callable[[Prefix, NDArray[np.int64]], Tensor]
-"""Features (N, width) of rows by a prefix, through the cache where there is one."""
+"""Features (N, width) or (N, tokens, width) of rows by a prefix, through the cache where there is one."""
 
 
 def choose_prefix(
@@ -168,14 +168,16 @@ def accept(
     """Whether the features of `fast` serve as well as those of `reference`, with the evidence in a sentence."""
     probe = _probe_rows(labels)
     low, full = compute(fast, rows[probe]).double(), compute(reference, rows[probe]).double()
-    cosines = torch.nn.functional.cosine_similarity(low, full, dim=1)
+    cosines = torch.nn.functional.cosine_similarity(low.flatten(1), full.flatten(1), dim=1)
     # The mean row decides: the worst of a hundred is a lottery, and what it does to the result is cross-validated.
     cosine = float(cosines.mean())
     lowest = float(cosines.min())
     said = f"cosine of bf16 to fp32 features {cosine:.4f} (lowest {lowest:.4f}) over {len(probe)} training rows"
     if not cosine >= COSINE:  # NaN too
         return False, f"{said}, below {COSINE}: not accepted"
-    scores = [cross_validate(features.numpy(), labels[probe]) for features in (full, low)]
+    # A linear classifier takes one vector a row: of tokens their mean.
+    vectors = [features.flatten(1, -2).mean(1) if features.ndim > 2 else features for features in (full, low)]
+    scores = [cross_validate(features.numpy(), labels[probe]) for features in vectors]
     if not scores[0]:
         return False, f"{said}; too few labelled rows to cross-validate: not accepted"
     means, spread = [statistics.mean(score) for score in scores], statistics.stdev(scores[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -66,7 +67,7 @@ class Prefix:
         recipe: how it computes.
         folded: number of normalisations folded.
         norms: number of normalisations with running statistics that there were.
-        width: numbers per image.
+        width: numbers per image, or per token where the kind is `tokens`.
     """
 
     def __init__(self, view: BackboneView, kind: str, recipe: Recipe, device: torch.device) -> None:
@@ -84,6 +85,14 @@ class Prefix:
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._layout = layout
         self._module.to(self.dtype).to(memory_format=layout)
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image's features: (width,) or (tokens, width), the number of tokens found by asking."""
+        if self.kind != "tokens":
+            return (self.width,)
+        blank = torch.zeros((1, self.spec.channels, *self.spec.size), dtype=torch.uint8)
+        return tuple(self(blank).shape[1:])
 
     def _example(self) -> Tensor:
         generator = torch.Generator().manual_seed(0)
@@ -109,7 +118,7 @@ class Prefix:
         return count
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features (B, width) of the prefix's dtype, on its device, from uint8 images (B, C, H, W)."""
+        """Features (B, *shape) of the prefix's dtype, on its device, from uint8 images (B, C, H, W)."""
         with torch.inference_mode():
             ready = normalise(images.to(self.device, non_blocking=True), self.spec, self.dtype)
             features = self._extract(self._module, ready.to(memory_format=self._layout), self.kind)

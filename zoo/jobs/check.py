@@ -84,7 +84,7 @@ def _cells(what: Sequence[str]) -> list[Cell]:
             for row in _rows(word):
                 models.setdefault(row.source, []).append(row.entry.name)
             for source, names in models.items():
-                cells += backbone_cells(_home(source), source, names)
+                cells += backbone_cells(SOURCES.home(source), source, names)
             continue
         for plugin in find_plugins(word):
             cells.append(plugin_cell(plugin))
@@ -110,11 +110,6 @@ def _full_name(plugin: Plugin, source: BackboneSource) -> str:
     """The source's name, with its distribution where another one claims it too."""
     claimed = [name for other, record in SOURCES.items() if (name := record.name) == source.name]
     return source.name if len(claimed) == 1 else f"{plugin.distribution}:{source.name}"
-
-
-def _home(source: str) -> Plugin:
-    wanted = SOURCES.get(source)
-    return next(plugin for plugin, record in SOURCES.items() if record is wanted)
 
 
 def _results(row: Row) -> list[Result]:
@@ -150,7 +145,7 @@ def _tables(rows: Sequence[Row], wanted: Path | None) -> tuple[Path, ...]:
 
 def _joined(source: str, facts: Mapping[str, Facts], old: Table | None) -> Table:
     """A table of these facts, and of those of the same version that were there."""
-    library, version = library_version(SOURCES.get(source), _home(source).distribution)
+    library, version = library_version(SOURCES.get(source), SOURCES.home(source).distribution)
     if not version:
         raise ZooError(f"{library} is not installed as a distribution, so nothing can be keyed by its version")
     kept = old.facts if old and (old.library, old.version) == (library, version) else {}

@@ -1,14 +1,42 @@
-"""What there is: backbones, one backbone in detail, plugins. Listing imports no torch and no plugin."""
+"""What there is: backbones as text, JSON and CSV, and plugins. Listing backbones imports no torch and no plugin."""
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import asdict, dataclass
+import csv
+import difflib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
-from zoo.errors import UnknownNameError
-from zoo.registry.catalogue import CatalogueRow, catalogue
-from zoo.registry.lookup import suggest
+from zoo.config import ListConfig
+from zoo.jobs.choosing import Chosen, choose, first, match_patterns
+from zoo.jobs.filters import gmacs_of, input_of
+from zoo.registry.catalogue import CatalogueRow
+from zoo.registry.licences import licence_class, short_licence
+from zoo.registry.origins import Disk
+
+WIDTH = 120
+"""Columns of a terminal that a table keeps within, where the names allow it."""
+
+_SHORTEST_TAG = 12
+_COLUMNS = (
+    "name",
+    "parameters",
+    "gmacs",
+    "input_px",
+    "top1_percent",
+    "licence",
+    "tag",
+    "tags",
+    "features",
+    "family",
+    "source",
+    "distribution",
+    "on_disk",
+    "origin",
+)
+_OUTPUTS = frozenset({"pattern", "json", "csv"})
 
 
 def find_rows(pattern: str = "*") -> tuple[CatalogueRow, ...]:
@@ -17,128 +45,113 @@ def find_rows(pattern: str = "*") -> tuple[CatalogueRow, ...]:
     Raises:
         UnknownNameError: nothing matches; the message suggests close names.
     """
-    rows = catalogue().rows
-    glob = pattern if any(mark in pattern for mark in "*?[") else f"*{pattern}*"
-    found = tuple(row for row in rows if fnmatch.fnmatchcase(row.name, glob))
-    if not found:
-        known = [row.entry.name for row in rows] + [row.name for row in rows]
-        problems = "".join(f"\n  ({problem})" for problem in catalogue().problems)
-        raise UnknownNameError(f"no backbone matches {pattern!r}{suggest(pattern, known)}{problems}")
-    return found
+    return match_patterns((pattern,))
 
 
-def list_backbones(pattern: str = "*") -> list[str]:
-    """Names `source/model` of every backbone that matches a glob, sorted.
+def list_backbones(pattern: str | Sequence[str] = "*", **filters: Any) -> list[str]:
+    """Names `source/model` of the backbones that match a glob and fit every filter, sorted.
 
     Args:
-        pattern: a glob over `source/model`; a word without a glob matches anywhere.
+        pattern: a glob over `source/model`, or several; a word without a glob matches anywhere.
+        filters: options of `zoo list` as fields of `zoo.config.ListConfig`, such as `max_params="25M"`, `on_disk=True`,
+            `licence="permissive"`, `sort="top1"`, `limit=5`. With `weights=True` the names are `source/model.tag`.
 
     Raises:
-        UnknownNameError: nothing matches.
+        UnknownNameError: nothing fits; the message says which filter left nothing.
+        ZooError: a value that cannot be.
+        TypeError: a filter that there is not.
     """
-    return [row.name for row in find_rows(pattern)]
+    known = [field.name for field in fields(ListConfig) if field.name not in _OUTPUTS]
+    for name in filters:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise TypeError(f"list_backbones has no filter {name!r}; there are {', '.join(known)}{hint}")
+    for name in ("min_params", "max_params"):
+        if isinstance(filters.get(name), int | float):
+            filters[name] = str(filters[name])
+    config = ListConfig(pattern=(pattern,) if isinstance(pattern, str) else tuple(pattern), **filters)
+    return [_name(row, each_weights=config.weights) for row in choose(config).rows]
 
 
-def row_json(row: CatalogueRow) -> dict[str, Any]:
+def row_json(row: CatalogueRow, disk: Disk | None = None) -> dict[str, Any]:
     """A row of the catalogue as JSON values; None where nobody states a value."""
-    return {"distribution": row.distribution, **asdict(row.entry), "name": row.name, "tags": row.entry.tags}
+    disk = disk or Disk()
+    weights = [
+        {**asdict(each), "licence_class": licence_class(each.licence), "on_disk": disk.holds(each.origin)}
+        for each in row.entry.weights
+    ]
+    entry = {field.name: getattr(row.entry, field.name) for field in fields(row.entry)}
+    stated = {"distribution": row.distribution, "source": row.source, **entry}
+    return {**stated, "weights": weights, "name": row.name, "tags": row.entry.tags}
 
 
-def table_lines(rows: tuple[CatalogueRow, ...]) -> list[str]:
-    """The rows as lines of text with a heading; `-` where nobody states a value."""
-    heading = ("NAME", "PARAMS", "GMACS", "INPUT", "TOP-1", "WEIGHTS")
-    cells = [heading, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(heading))]
+def csv_text(rows: Sequence[CatalogueRow]) -> str:
+    """The rows as CSV under a heading with units; of the weights, what belongs to the first that fit."""
+    disk, text = Disk(), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(_csv_row(row, disk) for row in rows)
+    return text.getvalue()
+
+
+def _csv_row(row: CatalogueRow, disk: Disk) -> list[object]:
+    entry, weights = row.entry, first(row)
+    own = (weights.licence, weights.tag) if weights else ("", "")
+    where = (disk.holds(weights.origin), weights.origin) if weights else ("", "")
+    top1 = weights.top1 if weights else None
+    numbers = (entry.parameters, gmacs_of(row, weights), input_of(row, weights), top1)
+    lists = (" ".join(entry.tags), " ".join(entry.features))
+    return [row.name, *numbers, *own, *lists, entry.family, row.source, row.distribution, *where]
+
+
+def table_lines(chosen: Chosen, *, each_weights: bool = False) -> list[str]:
+    """The rows as lines of text with a heading and a count; `-` where nobody states a value.
+
+    Args:
+        chosen: the rows.
+        each_weights: whether they are one for each set of weights.
+    """
+    disk = Disk()
+    heading = ("NAME", "PARAMS", "GMACS", "INPUT", "TOP-1", "LICENCE", "DISK", "WEIGHTS")
+    cells = [heading, *(_cells(row, disk, each_weights=each_weights) for row in chosen.rows)]
+    cells = [line[:-1] for line in cells] if each_weights else cells
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = []
     for line in cells:
-        first = line[0].ljust(widths[0])
         numbers = [line[column].rjust(widths[column]) for column in range(1, 5)]
-        lines.append("  ".join([first, *numbers, line[5]]).rstrip())
-    return lines
+        words = [line[column].ljust(widths[column]) for column in range(5, 7)]
+        start = "  ".join([line[0].ljust(widths[0]), *numbers, *words, ""])
+        lines.append((start + "".join(_shortened(text, WIDTH - len(start)) for text in line[7:])).rstrip())
+    shown = f"{len(chosen.rows)} of " if len(chosen.rows) < chosen.found else ""
+    return [*lines, f"{shown}{chosen.found} {'sets of weights' if each_weights else 'backbones'}"]
 
 
-def _cells(row: CatalogueRow) -> tuple[str, ...]:
-    entry = row.entry
-    tags = entry.tags
-    more = f" +{len(tags) - 1}" if len(tags) > 1 else ""
+def _cells(row: CatalogueRow, disk: Disk, *, each_weights: bool) -> tuple[str, ...]:
+    entry, weights = row.entry, first(row)
+    gmacs, size, top1 = gmacs_of(row, weights), input_of(row, weights), weights.top1 if weights else None
+    more = f" +{len(entry.tags) - 1}" if len(entry.tags) > 1 else ""
     return (
-        row.name,
+        _name(row, each_weights=each_weights),
         "-" if entry.parameters is None else f"{entry.parameters / 1e6:.1f}M",
-        "-" if entry.gmacs is None else f"{entry.gmacs:.2f}",
-        "-" if entry.input_size is None else str(entry.input_size),
-        f"{entry.weights[0].top1:.1f}" if tags and entry.weights[0].top1 is not None else "-",
-        f"{tags[0]}{more}" if tags else "none",
+        "-" if gmacs is None else f"{gmacs:.2f}",
+        "-" if size is None else str(size),
+        "-" if top1 is None else f"{top1:.1f}",
+        short_licence(weights.licence) if weights else "-",
+        "yes" if weights and disk.holds(weights.origin) else "-",
+        f"{weights.tag}{more}" if weights else "none",
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageInfo:
-    """One stage of a backbone, for people."""
-
-    name: str
-    role: str
-    parameters: int
-    trainable: int
+def _shortened(tags: str, room: int) -> str:
+    """`tag +n` in so many letters, of which the tag loses some; `zoo info` and the other formats have it whole."""
+    tag, plus, more = tags.partition(" +")
+    keep = max(room - len(plus + more), _SHORTEST_TAG)
+    return (tag if len(tag) <= keep else f"{tag[: keep - 1]}…") + plus + more
 
 
-@dataclass(frozen=True, kw_only=True)
-class Info:
-    """What is known of one backbone."""
-
-    name: str
-    tags: tuple[str, ...]
-    licence: str
-    parameters: int
-    classifier_parameters: int
-    input: dict[str, Any]
-    features: dict[str, int]
-    freeze: str
-    stages: tuple[StageInfo, ...]
-    notes: tuple[str, ...]
-
-
-def info(name: str, policy: str = "head") -> Info:
-    """Build a backbone with random weights, without memory where that works, and describe it.
-
-    Raises:
-        ZooError: unknown name, tag or policy.
-    """
-    import torch
-
-    from zoo.model.view import build_view, find_entry, split_name
-    from zoo.specs import parse_policy
-
-    parsed = parse_policy(policy)
-    row = find_entry(name)
-    tag, tags = split_name(name)[2], row.entry.tags
-    if tag is not None and tag not in tags:
-        raise UnknownNameError(f"{row.name} has no weights {tag!r}{suggest(tag, tags)}; it has {', '.join(tags)}")
-    try:
-        with torch.device("meta"):
-            view = build_view(row.name, "none")
-    except (NotImplementedError, RuntimeError):
-        view = build_view(row.name, "none")  # reads a tensor's value while it is built
-    sizes = {key: parameter.numel() for key, parameter in view.module.named_parameters()}
-    training = {stage.name for stage in parsed.trainable_stages(view)}
-    stages = tuple(
-        StageInfo(name=s.name, role=s.role, parameters=n, trainable=n if s.name in training else 0)
-        for s in view.stages
-        for n in [sum(sizes[parameter] for parameter in s.parameters)]
-    )
-    other = tag is not None and tag != tags[0]
-    unknown = (f"input is that of the default weights {tags[0]}",) if other else ()
-    return Info(
-        name=f"{row.name}.{tag}" if tag else row.name,
-        tags=row.entry.tags,
-        licence=next((each.licence for each in row.entry.weights if each.tag == (tag or tags[0])), ""),
-        parameters=sum(sizes.values()),
-        classifier_parameters=sum(sizes[parameter] for parameter in view.classifier),
-        input={name: getattr(view.input, name) for name in view.input.__slots__},
-        features={kind.name: kind.width for kind in view.features},
-        freeze=policy,
-        stages=stages,
-        notes=(*unknown, *view.notes),
-    )
+def _name(row: CatalogueRow, *, each_weights: bool) -> str:
+    return f"{row.name}.{row.entry.weights[0].tag}" if each_weights else row.name
 
 
 def plugins_json() -> list[dict[str, Any]]:
@@ -148,15 +161,15 @@ def plugins_json() -> list[dict[str, Any]]:
 
     found = []
     for plugin in load_plugins():
-        offers = {
-            kind: [record.name for record in plugin.records.get(shelf.hook, ())] for kind, shelf in SHELVES.items()
-        }
+        records = {kind: plugin.records.get(shelf.hook, ()) for kind, shelf in SHELVES.items()}
+        offers = {kind: held for kind, held in records.items() if held}
         found.append(
             {
                 "name": plugin.name,
                 "distribution": plugin.distribution,
                 "version": plugin.version,
-                "offers": {kind: names for kind, names in offers.items() if names},
+                "offers": {kind: [record.name for record in held] for kind, held in offers.items()},
+                "summaries": {kind: {each.name: each.summary for each in held} for kind, held in offers.items()},
                 "disabled": plugin.disabled,
                 "failure": plugin.failure,
                 "seconds": round(plugin.seconds, 4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,15 @@ from torch import Tensor, nn
 from zoo.registry.lookup import HEADS
 from zoo.specs import BackboneView, Call, Task, bind
 
+STATISTICS_ROWS = 64
+"""Rows that feature statistics are learned from at once: tokens in double precision take a megabyte a row."""
+
 
 class Standardise(nn.Module):
-    """Features to zero mean and unit variance, by statistics of the training rows that are data, not parameters."""
+    """Features to zero mean and unit variance, by statistics of the training rows that are data, not parameters.
+
+    Tokens are standardised by channel, over rows and tokens alike.
+    """
 
     mean: Tensor
     std: Tensor
@@ -24,18 +30,37 @@ class Standardise(nn.Module):
         self.register_buffer("std", torch.ones(width))
 
     def fit(self, features: Tensor) -> None:
-        """Learn from training features (N, width); a constant feature keeps a deviation of one."""
-        std, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        """Learn from training features (N, width) or (N, tokens, width); a constant one keeps a deviation of one."""
+        self.fit_parts(torch.split(features, STATISTICS_ROWS))
+
+    def fit_parts(self, parts: Iterable[Tensor]) -> None:
+        """Learn from training features in parts, each of which is read once, so that all of them need not be there."""
+        count, mean, squares = 0, self.mean.double() * 0, self.mean.double() * 0
+        for part in parts:
+            rows = part.flatten(0, -2).double()
+            own = rows.mean(dim=0)
+            # Two parts' sums of squares about their own means, joined about the mean of both (Chan et al. 1979).
+            shift, total = own - mean, count + len(rows)
+            squares += (rows - own).square().sum(dim=0) + shift.square() * (count * len(rows) / total)
+            mean += shift * (len(rows) / total)
+            count = total
+        std = (squares / max(1, count)).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6 * std.max().clamp_min(1e-12), std, torch.ones_like(std)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, width) to (B, width)."""
+        """(B, width) or (B, tokens, width) to the same shape."""
         return (features - self.mean) / self.std
 
 
 class TaskHeads(nn.Module):
-    """One head for each task on the same features, joined to the covariates where there are some."""
+    """One head for each task on the same features, joined to the covariates where there are some.
+
+    Attributes:
+        takes: `vector` or `tokens`; covariates are joined to each token.
+        linear: whether every head is one linear layer, dropout before it or not.
+        one_layer: whether no head has more than one matrix of weights.
+    """
 
     def __init__(self, tasks: Sequence[Task], width: int, *, covariates: int = 0, head: Call | None = None) -> None:
         super().__init__()
@@ -44,18 +69,24 @@ class TaskHeads(nn.Module):
         self.covariates = covariates
         self.call = head or Call(name="linear")
         record = HEADS.of_call(self.call)
+        self.takes = record.takes
         parameters: Any = bind(self.call, record.parameters)
         self.standardise = Standardise(width)
         # Integer keys: a task is named by a column, and a column's name may hold a dot.
         self.heads = nn.ModuleList(record.build(width + covariates, task.outputs, parameters) for task in self.tasks)
+        self.linear = all(_is_linear(head) for head in self.heads)
+        self.one_layer = all(sum(p.ndim > 1 for p in head.parameters()) <= 1 for head in self.heads)
 
     def forward(self, features: Tensor, covariates: Tensor | None = None) -> dict[str, Tensor]:
-        """Logits (B, outputs) by task from features (B, width) and covariates (B, C)."""
+        """Logits (B, outputs) by task from features (B, width) or (B, tokens, width), and covariates (B, C)."""
         joined = self.standardise(features.to(self.standardise.mean.dtype))
         if self.covariates:
             if covariates is None:
                 raise ValueError(f"this model was trained with {self.covariates} covariate columns; give them")
-            joined = torch.cat([joined, covariates.to(joined.dtype)], dim=1)
+            columns = covariates.to(joined.dtype)
+            if self.takes == "tokens":
+                columns = columns.unsqueeze(1).expand(-1, joined.shape[1], -1)
+            joined = torch.cat([joined, columns], dim=-1)
         return {task.name: head(joined) for task, head in zip(self.tasks, self.heads, strict=True)}
 
     def penalty(self, strength: float) -> Tensor:
@@ -90,6 +121,11 @@ class TaskHeads(nn.Module):
         return True
 
 
+def _is_linear(head: nn.Module) -> bool:
+    parts = [part for part in head.modules() if not isinstance(part, nn.Sequential | nn.Dropout)]
+    return len(parts) == 1 and isinstance(parts[0], nn.Linear)
+
+
 class FineTuneModel(nn.Module):
     """A backbone and its heads. Calling it with images (B, C, H, W) gives logits.
 
@@ -106,7 +142,7 @@ class FineTuneModel(nn.Module):
         self.heads = heads
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, width) of normalised images (B, C, H, W)."""
+        """Features (B, width), or (B, tokens, width) where the heads take tokens, of normalised images (B, C, H, W)."""
         return self.view.extract(self.backbone, images, self.kind)
 
     def logits(self, images: Tensor, covariates: Tensor | None = None) -> dict[str, Tensor]:

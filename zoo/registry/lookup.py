@@ -44,6 +44,13 @@ class Shelf(Generic[R]):
             UnknownNameError: nothing has this name; the message suggests close ones and names plugins that failed.
             NameClashError: two plugins claim it; the message names both.
         """
+        return self._found(name)[1]
+
+    def home(self, name: str) -> Plugin:
+        """The plugin that offers the record of this name; raises as `get` does."""
+        return self._found(name)[0]
+
+    def _found(self, name: str) -> tuple[Plugin, R]:
         distribution, _, bare = name.rpartition(":")
         found = [
             (plugin, record)
@@ -51,7 +58,7 @@ class Shelf(Generic[R]):
             if record.name == bare and distribution in ("", plugin.distribution)
         ]
         if len(found) == 1:
-            return found[0][1]
+            return found[0]
         if not found:
             raise UnknownNameError(self._unknown(name, bare))
         raise NameClashError(self._claimed(bare, [plugin for plugin, _ in found]))

@@ -26,6 +26,7 @@ from zoo.model.load import assemble, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.run.files import read_json, write_whole
+from zoo.run.provenance import missing, plugins_of
 from zoo.specs import Task, parse_options
 
 FORMAT = 1
@@ -127,6 +128,7 @@ def serialise(artifact: Artifact) -> bytes:
         "covariates": artifact.covariates,
         "imputers": [{"name": name, "values": values} for name, values, _ in artifact.imputers],
         "versions": artifact.versions,
+        "plugins": plugins_of(model, [name for name, _, _ in artifact.imputers]),
     }
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in header.items()}
     content: bytes = save(tensors, metadata={**metadata, "format": str(FORMAT)})
@@ -167,6 +169,8 @@ def load_artifact(folder: Path) -> Artifact:
     path = folder / "model.safetensors"
     header, tensors = _header(path)
     _checked_format(path, header)
+    if lost := missing(json.loads(header.get("plugins", "[]"))):  # runs of the first releases state none
+        raise RunError(f"{folder} cannot be used here: {lost}")
     try:
         model = _rebuild(header, tensors)
     except ZooError as error:

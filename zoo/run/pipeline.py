@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from zoo.data.ingest import Images
 from zoo.data.table import Table
-from zoo.features.extract import Extraction, extract
+from zoo.features.extract import BATCH, Extraction, extract
 from zoo.features.prefix import Prefix, weights_digest
 from zoo.metrics.classification import probabilities_of
 from zoo.run.artifact import Artifact
@@ -21,6 +22,9 @@ from zoo.run.covariates import Covariates
 from zoo.specs import Task
 
 Progress = Callable[[int, int], None]
+
+HELD_NUMBERS = 2**25
+"""Numbers of features that are held and go through the heads at once, 128 MiB: tokens of some hundred images."""
 
 
 class Pipeline:
@@ -57,18 +61,37 @@ class Pipeline:
             rows: int64 (N,), positions in the table.
             progress: called with rows done and rows to do.
         """
-        features = self.features(images, rows, progress).features.float()
         covariates: Tensor | None = None
         said: tuple[str, ...] = ()
         if self._covariates is not None:
             covariates, said, _ = self._covariates.encode(table.take(rows))
-        logits = self.artifact.model.heads.cpu().eval()(features, covariates)
+        logits = self._logits(images, rows, covariates, progress)
         found = {}
         for task in self.artifact.tasks:
             bias = self.artifact.logit_bias.get(task.name)
             corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
             found[task.name] = probabilities_of(corrected)
         return found, said
+
+    def _logits(
+        self, images: Images, rows: NDArray[np.int64], covariates: Tensor | None, progress: Progress | None
+    ) -> dict[str, Tensor]:
+        """Logits (N, outputs) by task; features are held for so many rows at once as fill a part of the memory."""
+        heads = self.artifact.model.heads.cpu().eval()
+        size = max(BATCH, HELD_NUMBERS // math.prod(self._prefix.shape))
+        parts: dict[str, list[Tensor]] = {task.name: [] for task in self.artifact.tasks}
+        for at in range(0, max(1, len(rows)), size):
+            shown = _shifted(progress, at, len(rows)) if len(rows) > size else progress
+            features = self.features(images, rows[at : at + size], shown).features.float()
+            beside = None if covariates is None else covariates[at : at + size]
+            for name, logits in heads(features, beside).items():
+                parts[name].append(logits)
+        return {name: torch.cat(held) for name, held in parts.items()}
+
+
+def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:
+    """Progress of a part as progress of the whole, of which `start` rows are done."""
+    return None if progress is None else lambda done, _: progress(start + done, total)
 
 
 def prediction_frame(

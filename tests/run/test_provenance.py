@@ -1,0 +1,63 @@
+"""What a run says of the plugins that it was made with, where one of them is gone, changed or claimed by two."""
+
+import pytest
+from torch import nn
+
+from zoo.model.load import load
+from zoo.registry.plugins import Plugin
+from zoo.run.provenance import missing, plugins_of
+from zoo.specs import HeadRecord
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Puts plugins in the place of all that are installed."""
+
+    def put(*plugins):
+        monkeypatch.setattr("zoo.registry.lookup.load_plugins", lambda: plugins)
+        monkeypatch.setattr("zoo.registry.plugins.load_plugins", lambda: plugins)
+
+    return put
+
+
+def plugin(distribution, *heads):
+    records = tuple(HeadRecord(name=name, build=lambda width, outputs, parameters: nn.Identity()) for name in heads)
+    return Plugin(name="acme", distribution=distribution, version="2.0", records={"zoo_heads": records})
+
+
+NEEDED = [["head", "swirl", "acme-zoo", "1.0"]]
+
+
+def test_a_run_states_kind_name_distribution_and_version_of_all_that_it_needs():
+    model = load("lite/efficientnet_lite0", num_classes=2, weights="none")
+    assert [part[:3] for part in plugins_of(model, ["mean", "mean"])] == [
+        ["backbone", "lite/efficientnet_lite0", "backbone-zoo"],
+        ["head", "linear", "backbone-zoo"],
+        ["imputer", "mean", "backbone-zoo"],
+    ]
+    assert missing(plugins_of(model, ["mean"])) == ""
+
+
+def test_what_is_there_again_under_another_version_serves(installed):
+    installed(plugin("acme-zoo", "swirl"))
+    assert missing(NEEDED) == ""
+
+
+def test_what_is_not_installed_is_named_with_the_command_that_installs_it(installed):
+    installed()
+    assert missing(NEEDED) == (
+        "it needs the head swirl, which acme-zoo 1.0 offered when it was made and which is not installed: "
+        "pip install acme-zoo==1.0"
+    )
+
+
+def test_a_distribution_that_no_longer_offers_it_is_named_with_its_version(installed):
+    installed()
+    said = missing([["head", "swirl", "torch", "1.0"], *NEEDED])
+    assert said.startswith("it needs the head swirl, which torch 1.0 offered when it was made; torch 2.")
+    assert "is installed and does not offer it (`zoo plugins` shows what it offers); it needs the head swirl" in said
+
+
+def test_a_name_that_two_distributions_claim_by_now_is_refused_by_name(installed):
+    installed(plugin("acme-zoo", "swirl"), plugin("other-zoo", "swirl"))
+    assert "head 'swirl' is claimed by acme-zoo 2.0 (acme) and other-zoo 2.0 (acme)" in missing(NEEDED)
