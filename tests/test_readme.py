@@ -37,7 +37,7 @@ def test_every_make_target_in_it_exists(target):
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_every_command_in_it_exists(line):
-    found = re.findall(r"zoo (\w+)", line)
+    found = re.findall(r"zoo ([\w-]+)", line)
     assert found
     assert set(found) <= set(COMMANDS)
 

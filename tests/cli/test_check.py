@@ -127,6 +127,11 @@ def test_what_cannot_be_checked_is_refused(tmp_path, what, options, error, messa
         check(what, out=tmp_path / "rows.jsonl", **options)
 
 
+def test_nothing_to_check_is_refused():
+    with pytest.raises(OptionError, match="say what to check: a plugin, as in `zoo check timm`"):
+        check()
+
+
 def test_by_default_the_outcomes_are_kept_in_the_cache_folder():
     check("imputation")
     assert len(RowFile(cache_folder() / "checks.jsonl").read()) == 1

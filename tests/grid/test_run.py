@@ -10,7 +10,7 @@ import pytest
 
 from zoo.errors import OptionError
 from zoo.grid.rows import Cell, RowFile, with_seeds
-from zoo.grid.run import run_grid
+from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 
 
@@ -82,7 +82,7 @@ def test_failures_are_computed_anew_only_where_that_is_asked_for(tasks, tmp_path
     assert [row.status for row in run_grid([good, bad], path)] == ["ok", "error"]
     (tmp_path / "absent").mkdir()
     assert [row.status for row in run_grid([good, bad], path)] == ["ok", "error"]
-    assert [row.status for row in run_grid([good, bad], path, retry=True)] == ["ok", "ok"]
+    assert [row.status for row in run_grid([good, bad], path, retry=failed)] == ["ok", "ok"]
     assert log.read_text() == "x"
 
 
@@ -103,7 +103,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from zoo.grid.rows import Cell
-from zoo.grid.run import run_grid
+from zoo.grid.run import failed, run_grid
 cells = [Cell(task="grid_tasks:slow", parameters={"x": x}) for x in (0.01, 50, 60)]
 run_grid(cells, Path(sys.argv[2]), jobs=2, each=lambda row: print("done", flush=True))
 """

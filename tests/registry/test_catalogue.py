@@ -185,6 +185,23 @@ def test_a_catalogue_in_which_something_failed_is_not_kept(offer, cache):
     assert len(fresh().rows) == 2
 
 
+def test_a_catalogue_beside_a_broken_plugin_holds_as_long_as_it_is_broken_in_the_same_way(offer):
+    asked = []
+
+    def entries():
+        asked.append(1)
+        return NETS
+
+    def listed(failure):
+        offer(plugin(source(entries=entries)), plugin(name="bad", distribution="bad-nets", failure=failure))
+        return fresh().problems
+
+    gone, other = ("plugin 'bad' of bad-nets 1.0: OSError: gone",), ("plugin 'bad' of bad-nets 1.0: OSError: torn",)
+    assert [listed("OSError: gone"), listed("OSError: gone"), len(asked)] == [gone, gone, 1]
+    assert [listed("OSError: torn"), len(asked)] == [other, 2]
+    assert [listed(None), listed(None), len(asked)] == [(), (), 3]
+
+
 def test_keyboard_interrupt_while_listing_stops_the_program(offer):
     def entries():
         raise KeyboardInterrupt

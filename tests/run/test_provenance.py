@@ -5,7 +5,7 @@ from torch import nn
 
 from zoo.model.load import load
 from zoo.registry.plugins import Plugin
-from zoo.run.provenance import missing, plugins_of
+from zoo.run.provenance import missing, name_here, plugins_of
 from zoo.specs import HeadRecord
 
 
@@ -58,6 +58,17 @@ def test_a_distribution_that_no_longer_offers_it_is_named_with_its_version(insta
     assert "is installed and does not offer it (`zoo plugins` shows what it offers); it needs the head swirl" in said
 
 
-def test_a_name_that_two_distributions_claim_by_now_is_refused_by_name(installed):
+def test_a_name_that_others_claim_too_by_now_means_the_one_of_then(installed):
     installed(plugin("acme-zoo", "swirl"), plugin("other-zoo", "swirl"))
-    assert "head 'swirl' is claimed by acme-zoo 2.0 (acme) and other-zoo 2.0 (acme)" in missing(NEEDED)
+    assert missing(NEEDED) == ""
+    assert name_here("head", "swirl", "acme-zoo") == "acme-zoo:swirl"
+
+
+def test_of_two_others_none_is_taken_for_the_one_of_then(installed):
+    installed(plugin("other-zoo", "swirl"), plugin("third-zoo", "swirl"))
+    assert "not installed: pip install acme-zoo==1.0" in missing(NEEDED)
+
+
+def test_a_distribution_that_claims_the_name_twice_by_now_is_refused(installed):
+    installed(plugin("acme-zoo", "swirl", "swirl"))
+    assert "head 'swirl' is claimed by acme-zoo 2.0 (acme) and acme-zoo 2.0 (acme)" in missing(NEEDED)

@@ -171,7 +171,7 @@ def test_importing_the_kit_does_not_import_pytest():
 
 def test_a_test_file_of_three_lines_is_a_plugins_whole_suite(tmp_path):
     code = """
-    from zoo.testing.collect import parametrize_with_checks
+    from zoo.testing import parametrize_with_checks
 
     @parametrize_with_checks("imputation")
     def test_conformance(check):

@@ -23,7 +23,7 @@ def run_grid(
     *,
     jobs: int = 1,
     limits: Limits | None = None,
-    retry: bool = False,
+    retry: Callable[[Row], bool] | None = None,
     preload: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
     each: Callable[[Row], None] | None = None,
@@ -38,7 +38,7 @@ def run_grid(
         path: file of JSON lines; made where it is not there.
         jobs: processes at a time.
         limits: of each process.
-        retry: compute cells whose row is a failure anew.
+        retry: says of a row that is there whether its cell is computed anew, as `failed` does.
         preload: modules that are imported once, before the processes are forked from where they are, so that each
             starts in a moment. They must start no thread and touch no GPU when they are imported.
         progress: called with cells done and cells to do.
@@ -56,7 +56,7 @@ def run_grid(
     with RowFile(path) as file:
         rows = file.read()
         wanted = {cell.key: cell for cell in cells}
-        todo = [cell for key, cell in wanted.items() if key not in rows or (retry and rows[key].status != "ok")]
+        todo = [cell for key, cell in wanted.items() if key not in rows or (retry and retry(rows[key]))]
         for done, row in enumerate(_computed(todo, jobs, limits or Limits(), preload), 1):
             file.append(row)
             rows[row.key] = row
@@ -65,6 +65,11 @@ def run_grid(
             if progress:
                 progress(len(wanted) - len(todo) + done, len(wanted))
     return [rows[cell.key] for cell in cells]
+
+
+def failed(row: Row) -> bool:
+    """Whether a row is a failure, whatever its kind."""
+    return row.status != "ok"
 
 
 def _computed(todo: Sequence[Cell], jobs: int, limits: Limits, preload: Sequence[str]) -> Iterator[Row]:

@@ -60,17 +60,26 @@ def run_check(config: CheckConfig, reporter: Reporter) -> CheckReport:
 
     Raises:
         UnknownNameError: no backbone matches, or no such plugin.
-        OptionError: a limit that is not positive, or a table for several sources.
+        OptionError: nothing to check, a limit that is not positive, or a table for several sources.
     """
     for name, value in {"jobs": config.jobs, "seconds": config.seconds, "memory": config.memory}.items():
         if value is not None and not value > 0:
             raise OptionError(f"--{name} must be positive, not {value}")
+    if not config.what:
+        raise OptionError(
+            "say what to check: a plugin, as in `zoo check timm`, or a glob, as in `zoo check 'timm/vit*'`"
+        )
     cells = _cells(config.what)
-    limits = Limits(seconds=config.seconds, mib=config.memory * 1024)
-    path = config.out or cache_folder() / "checks.jsonl"
-    jobs = config.jobs or os.cpu_count() or 1
     with reporter.bar("checking", "backbones") as progress:
-        rows = run_grid(cells, path, jobs=jobs, limits=limits, retry=config.retry, preload=PRELOAD, progress=progress)
+        rows = run_grid(
+            cells,
+            config.out or cache_folder() / "checks.jsonl",
+            jobs=config.jobs or os.cpu_count() or 1,
+            limits=Limits(seconds=config.seconds, mib=config.memory * 1024),
+            retry=_has_failed if config.retry else None,
+            preload=PRELOAD,
+            progress=progress,
+        )
     results = tuple(result for row in rows for result in _results(row))
     return CheckReport(results=results, rows=tuple(rows), tables=_tables(rows, config.table))
 
@@ -110,6 +119,10 @@ def _full_name(plugin: Plugin, source: BackboneSource) -> str:
     """The source's name, with its distribution where another one claims it too."""
     claimed = [name for other, record in SOURCES.items() if (name := record.name) == source.name]
     return source.name if len(claimed) == 1 else f"{plugin.distribution}:{source.name}"
+
+
+def _has_failed(row: Row) -> bool:
+    return any(result.outcome == "failed" for result in _results(row))
 
 
 def _results(row: Row) -> list[Result]:

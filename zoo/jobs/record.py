@@ -17,6 +17,7 @@ from zoo.jobs.fitting import Fitted, Job
 from zoo.model.freeze import Frozen
 from zoo.probe import device_name
 from zoo.run.artifact import FORMAT
+from zoo.run.provenance import plugins_of
 
 LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 
@@ -54,6 +55,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": {name: round(value, 3) for name, value in {**seconds, "total": total}.items()},
         "versions": versions(),
+        "plugins": plugins_of(job.model, [job.data.covariates.imputer] if job.data.covariates else []),
         "machine": _machine(job.device),
         "command": config,
         "backbone": _backbone_json(outcome),

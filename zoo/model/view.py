@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ from zoo.model.checkpoint import is_file
 from zoo.model.weights import load_weights
 from zoo.registry.catalogue import CatalogueRow, catalogue
 from zoo.registry.lookup import SOURCES, suggest
-from zoo.specs import BackboneView
+from zoo.specs import BackboneSource, BackboneView
 
 
 def split_name(name: str) -> tuple[str, str, str | None]:
@@ -62,18 +63,21 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
         PluginError: the source gave a view that does not hold.
     """
     row = find_entry(name)
-    source, model, tag = split_name(name)
+    source, _, tag = split_name(name)
     if tag and weights and weights not in (tag, "none"):
         raise ZooError(f"{name} names the weights {tag!r} and --weights says {weights!r}; give one of them")
     record = SOURCES.get(source)
     if weights and is_file(weights):
-        view = record.build(model, None)
-        check_view(view)
-        return load_weights(view, Path(weights), record.convert)
+        return load_weights(_built(row, record, None), Path(weights), record.convert)
     wanted = _tag(row, weights or tag)
-    view = record.build(model, None if wanted == "none" else wanted)
+    return _built(row, record, None if wanted == "none" else wanted)
+
+
+def _built(row: CatalogueRow, source: BackboneSource, tag: str | None) -> BackboneView:
+    """The source's view, named as the catalogue names it: with its distribution where two claim the source's name."""
+    view = source.build(row.entry.name, tag)
     check_view(view)
-    return view
+    return dataclasses.replace(view, name=row.name)
 
 
 def _tag(row: CatalogueRow, asked: str | None) -> str:

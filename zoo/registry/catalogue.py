@@ -1,8 +1,9 @@
 """The list of every backbone, kept in the user's cache folder so that a warm `zoo list` imports no library.
 
 The key holds what may change the list: every installed distribution with its version, the sources of editable plugins,
-Python's version and ZOO_DISABLE. A catalogue under another key is made anew. One in which something failed is not kept:
-what failed may work the next time, for reasons that no key holds.
+Python's version and ZOO_DISABLE. A catalogue under another key is made anew. One for which a source could not be asked
+is not kept, and one beside broken plugins holds only as long as they are broken in the same way: what failed may work
+the next time, for reasons that no key holds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from zoo.errors import NameClashError, RunError
 from zoo.hooks import GROUP
 from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource, Weights
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +55,8 @@ class Catalogue:
     problems: tuple[str, ...] = ()
 
 
-def _installed() -> list[str]:
+def installed() -> list[str]:
+    """Every installed distribution with its version, by the name of its metadata's folder."""
     names: set[str] = set()
     for folder in sys.path:
         try:
@@ -108,7 +110,7 @@ def _files(module: str) -> list[Path]:
 def catalogue_key() -> str:
     """Hash of everything that the catalogue depends on; imports no plugin."""
     points = sorted((point.name, point.value) for point in entry_points(group=GROUP))
-    parts = [FORMAT, API_VERSION, sys.version, os.environ.get("ZOO_DISABLE", ""), points, _installed(), _sources()]
+    parts = [FORMAT, API_VERSION, sys.version, os.environ.get("ZOO_DISABLE", ""), points, installed(), _sources()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -119,16 +121,27 @@ def catalogue() -> Catalogue:
     stored = _read(path, key)
     if stored is not None:
         return stored
-    made, complete = _make()
+    broken = _broken_plugins()
+    made, complete = _make(broken)
     if complete:
-        _write(path, key, made)
+        _write(path, key, made, broken)
     return made
+
+
+def _broken_plugins() -> list[str]:
+    """A sentence about each plugin that does not load."""
+    from zoo.registry.plugins import failures
+
+    return [f"plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.failure}" for bad in failures()]
 
 
 def _read(path: Path, key: str) -> Catalogue | None:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["key"] != key:
+            return None
+        # What failed may work by now, for reasons that no key holds; asking is quick, because plugins import little.
+        if stored["broken"] and stored["broken"] != _broken_plugins():
             return None
         rows = tuple(
             CatalogueRow(
@@ -148,14 +161,13 @@ def _entry(fields: dict[str, Any]) -> BackboneEntry:
     return BackboneEntry(**{**fields, "weights": weights, "features": tuple(fields.get("features", ()))})
 
 
-def _make() -> tuple[Catalogue, bool]:
-    """The catalogue, and whether every plugin and source answered."""
+def _make(broken: list[str]) -> tuple[Catalogue, bool]:
+    """The catalogue beside plugins that are `broken`, and whether every source answered."""
     from zoo.registry.lookup import SOURCES
-    from zoo.registry.plugins import failures
     from zoo.registry.tables import fill
 
     rows: list[CatalogueRow] = []
-    broken = [f"plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.failure}" for bad in failures()]
+    silent: list[str] = []
     clashes: list[str] = []
     gaps: list[str] = []
     for plugin, source in SOURCES.items():
@@ -165,13 +177,13 @@ def _make() -> tuple[Catalogue, bool]:
         try:
             entries = _entries(source)
         except (Exception, SystemExit) as error:
-            broken.append(f"source {source.name!r} of {plugin.distribution}: {type(error).__name__}: {error}")
+            silent.append(f"source {source.name!r} of {plugin.distribution}: {type(error).__name__}: {error}")
             continue
         entries, gap = fill(source, plugin.distribution, entries)
         gaps += [gap] if gap else []
         rows += [CatalogueRow(source=name, distribution=plugin.distribution, entry=entry) for entry in entries]
-    problems = tuple(dict.fromkeys(broken + clashes + gaps))
-    return Catalogue(rows=tuple(sorted(rows, key=lambda row: row.name)), problems=problems), not broken
+    problems = tuple(dict.fromkeys(broken + silent + clashes + gaps))
+    return Catalogue(rows=tuple(sorted(rows, key=lambda row: row.name)), problems=problems), not silent
 
 
 def _name_before_slash(distribution: str, source: str, clashes: list[str]) -> str | None:
@@ -208,9 +220,9 @@ def _stated(fields: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in fields.items() if value not in (None, "", ())}
 
 
-def _write(path: Path, key: str, made: Catalogue) -> None:
+def _write(path: Path, key: str, made: Catalogue, broken: list[str]) -> None:
     rows = [(row.source, row.distribution, _sparse(row.entry)) for row in made.rows]
-    text = json.dumps({"key": key, "rows": rows, "problems": made.problems}, separators=(",", ":"))
+    text = json.dumps({"key": key, "rows": rows, "problems": made.problems, "broken": broken}, separators=(",", ":"))
     with contextlib.suppress(OSError, RunError):  # a cache that cannot be written costs time, nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)

@@ -26,11 +26,14 @@ from zoo.model.load import assemble, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.run.files import read_json, write_whole
-from zoo.run.provenance import missing, plugins_of
+from zoo.run.provenance import missing, name_here, plugins_of
 from zoo.specs import Task, parse_options
 
 FORMAT = 1
 """Version of the artifact; a newer one is refused, an older one is read."""
+
+Names = Mapping[tuple[str, str], str]
+"""By kind and name, the name by which a thing that a run needs is found here."""
 
 FILES = ("model.safetensors", "metrics.json", "history.csv", "predictions.csv", "splits.csv", "report.html", "run.json")
 
@@ -169,10 +172,12 @@ def load_artifact(folder: Path) -> Artifact:
     path = folder / "model.safetensors"
     header, tensors = _header(path)
     _checked_format(path, header)
-    if lost := missing(json.loads(header.get("plugins", "[]"))):  # runs of the first releases state none
+    stated = json.loads(header.get("plugins", "[]"))  # runs of the first releases state none
+    if lost := missing(stated):
         raise RunError(f"{folder} cannot be used here: {lost}")
+    names = {(kind, name): name_here(kind, name, home) for kind, name, home, _ in stated}
     try:
-        model = _rebuild(header, tensors)
+        model = _rebuild(header, tensors, names)
     except ZooError as error:
         raise RunError(f"{folder} cannot be used here: {error}") from None
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -183,21 +188,23 @@ def load_artifact(folder: Path) -> Artifact:
         recipe=Recipe(**json.loads(header["recipe"])),
         logit_bias={name: tuple(bias) for name, bias in json.loads(header["logit_bias"]).items()},
         covariates=json.loads(header["covariates"]),
-        imputers=_imputers(header, tensors),
+        imputers=_imputers(header, tensors, names),
         versions=json.loads(header["versions"]),
     )
 
 
-def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> FineTuneModel:
+def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Names) -> FineTuneModel:
     spec = read_input(header["preprocessing"])
     # The random network is made for its own default weights; the run's images may be larger, or have more channels.
-    view = strip(adapt_input(build_view(header["backbone"], "none"), size=spec.size, channels=spec.channels))
+    backbone = names.get(("backbone", header["backbone"]), header["backbone"])
+    view = strip(adapt_input(build_view(backbone, "none"), size=spec.size, channels=spec.channels))
     view = replace(view, input=spec, weights=header["weights"], licence=header["licence"])
     tasks = [
         Task(name=task["name"], kind=task["kind"], classes=tuple(task["classes"]))
         for task in json.loads(header["tasks"])
     ]
     head = parse_options(header["head"])[0]
+    head = replace(head, name=names.get(("head", head.name), head.name))
     columns = json.loads(header["covariate_columns"])
     model = assemble(view, tasks, kind=header["feature"], covariates=columns, head=head)
     owned = {name: tensor for name, tensor in tensors.items() if not name.startswith("imputers.")}
@@ -206,13 +213,14 @@ def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> FineTu
 
 
 def _imputers(
-    header: Mapping[str, str], tensors: Mapping[str, Tensor]
+    header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Names
 ) -> tuple[tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]], ...]:
     found = []
     for index, stated in enumerate(json.loads(header["imputers"])):
         start = f"imputers.{index}."
         arrays = {name[len(start) :]: value.numpy() for name, value in tensors.items() if name.startswith(start)}
-        found.append((stated["name"], stated["values"], arrays))
+        name = names.get(("imputer", stated["name"]), stated["name"])
+        found.append((name, stated["values"], arrays))
     return tuple(found)
 
 

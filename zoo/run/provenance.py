@@ -28,16 +28,27 @@ def _record_name(kind: str, name: str) -> str:
     return name.rpartition("/")[0] if kind == "backbone" else name
 
 
+def name_here(kind: str, name: str, distribution: str) -> str:
+    """The name by which this distribution's own is found: with the distribution before it where others claim it."""
+    shelf = _SHELVES[kind]
+    try:
+        shelf.get(_record_name(kind, name))
+    except NameClashError:
+        return name if ":" in name else f"{distribution}:{name}"
+    except UnknownNameError:
+        pass  # the caller says so
+    return name
+
+
 def missing(stated: Sequence[Sequence[str]]) -> str:
     """A sentence about each thing that a run needs and that is not here, or an empty string."""
     return "; ".join(lost for kind, name, home, was in stated if (lost := _lost(kind, name, home, was)))
 
 
 def _lost(kind: str, name: str, distribution: str, was: str) -> str:
-    record = _record_name(kind, name)
     wanted = f"it needs the {kind} {name}, which {distribution} {was} offered when it was made"
     try:
-        _SHELVES[kind].get(record)
+        _SHELVES[kind].get(_record_name(kind, name_here(kind, name, distribution)))
     except UnknownNameError:
         pass
     except NameClashError as error:

@@ -69,4 +69,3 @@ SOURCE_CHECKS: dict[str, Callable[[BackboneSource], None]] = {
     "an-unknown-tag-is-refused": refuses_unknown_tag,
     "exclusions-name-a-backbone-a-check-and-a-reason": exclusions_name_backbones,
 }
-

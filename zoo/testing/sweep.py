@@ -15,9 +15,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.grid.rows import Cell
+from zoo.registry.catalogue import installed
 from zoo.registry.lookup import SOURCES
 from zoo.registry.plugins import Plugin, find_plugins
 from zoo.registry.tables import library_version
+from zoo.specs import BackboneSource
 from zoo.testing.backbones import backbone_checks
 from zoo.testing.check import perform
 from zoo.testing.collect import own_checks
@@ -26,18 +28,25 @@ from zoo.testing.specimen import Specimen
 CHECKED = ("zoo.specs", "zoo.model", "zoo.testing")
 """Packages of ours whose code decides how a check ends."""
 
+CONTENT = (".py", ".json", ".safetensors")
+
 
 def backbone_cells(plugin: Plugin, source: str, models: Sequence[str]) -> list[Cell]:
     """A cell for each backbone of a source."""
-    context = _context(plugin, source)
+    context = _context(plugin, SOURCES.get(source))
     task = f"{__name__}:check_backbone"
     return [Cell(task=task, parameters={"source": source, "model": model}, context=context) for model in models]
 
 
 def plugin_cell(plugin: Plugin) -> Cell:
-    """The cell of everything that a plugin offers but its backbones."""
+    """The cell of everything that a plugin offers but its backbones.
+
+    Whatever is installed beside it may claim its names, or be what it lacks.
+    """
     parameters = {"plugin": plugin.name, "distribution": plugin.distribution}
-    return Cell(task=f"{__name__}:check_plugin", parameters=parameters, context=_context(plugin))
+    beside = hashlib.blake2b("\n".join(installed()).encode(), digest_size=8).hexdigest()
+    context = {**_context(plugin, None), "installed": beside}
+    return Cell(task=f"{__name__}:check_plugin", parameters=parameters, context=context)
 
 
 def check_backbone(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -71,27 +80,28 @@ def measure(specimen: Specimen) -> dict[str, Any]:
     }
 
 
-def _context(plugin: Plugin, source: str | None = None) -> dict[str, str]:
+def _context(plugin: Plugin, source: BackboneSource | None) -> dict[str, str]:
+    table = source.table if source else None
     found = {
         "backbone-zoo": version("backbone-zoo"),
         "torch": torch.__version__,
         plugin.distribution: plugin.version,
-        "code": _digest((*CHECKED, plugin.module)),
+        "code": _digest((*CHECKED, plugin.module.partition(".")[0]), table),
     }
     if source is not None:
-        library, installed = library_version(SOURCES.get(source), plugin.distribution)
-        found[library] = installed
+        library, its_version = library_version(source, plugin.distribution)
+        found[library] = its_version
     return found
 
 
 @cache
-def _digest(packages: tuple[str, ...]) -> str:
-    """Hash of the source files of some packages or modules."""
+def _digest(packages: tuple[str, ...], table: Path | None) -> str:
+    """Hash of the files of some packages or modules, but for the table that is made of what is found."""
     total = hashlib.blake2b(digest_size=8)
     for name in packages:
         spec = find_spec(name)
         places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-        files = [path for place in places for path in place.rglob("*.py")]
+        files = [path for place in places for path in place.rglob("*") if path.suffix in CONTENT and path != table]
         if spec and spec.origin and not places:
             files = [Path(spec.origin)]
         for path in sorted(files):

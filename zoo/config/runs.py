@@ -1,4 +1,4 @@
-"""What each command takes: one frozen dataclass a command, from which the command line and its help are made."""
+"""What the commands take that make and use runs."""
 
 from __future__ import annotations
 
@@ -161,79 +161,6 @@ class PredictConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListConfig:
-    """List backbones.
-
-    --licence, --on-disk, --min-top1 and the sizes of the input look at each set of weights: a backbone stays with those
-    that fit, and the first of them is shown. What nobody states fits no filter; a note says how many fell out for that.
-    """
-
-    pattern: Positional[tuple[str, ...]] = ("*",)
-    """Globs over source/model, of which one must match; a word without a glob matches anywhere, as in `zoo list
-    resnet`."""
-    source: str | None = None
-    """Only this source, such as timm."""
-    family: str | None = None
-    """Only this family of architectures, as a glob, such as resnet."""
-    min_params: str | None = None
-    """Smallest number of parameters, such as 5M or 5e6."""
-    max_params: str | None = None
-    """Largest number of parameters, such as 25M or 25e6."""
-    max_gmacs: float | None = None
-    """Largest number of 1e9 multiply-accumulates for one image."""
-    min_top1: float | None = None
-    """Lowest ImageNet-1K accuracy in percent, as published by the library."""
-    input_size: int | None = None
-    """Height in pixels of the images that the weights were trained for."""
-    max_input_size: int | None = None
-    """Largest such height."""
-    feature: Literal["pooled", "cls", "mean", "cls+mean", "tokens"] | None = None
-    """Only backbones that offer this kind of features to a head."""
-    licence: str | None = None
-    """permissive, restricted or unstated; or a glob over the licence as it is stated, such as "apache*"."""
-    pretrained: bool = False
-    """Only backbones with pretrained weights."""
-    on_disk: bool = False
-    """Only weights that lie on this disk, so that no network is needed."""
-    sort: Literal["name", "params", "gmacs", "input", "top1"] = "name"
-    """Order of the rows: the smallest first, for top1 the best; those without a value come last."""
-    reverse: bool = False
-    """Turn the order round; those without a value still come last."""
-    limit: int | None = None
-    """Show no more than this many rows."""
-    weights: bool = False
-    """A row for each set of weights instead of one for each backbone."""
-    json: bool = False
-    """Print as JSON."""
-    csv: bool = False
-    """Print as CSV."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InfoConfig:
-    """Show one backbone: stages, parameters, input, features, weights, licence, and where all of it comes from."""
-
-    name: Positional[str]
-    """source/model or source/model.tag."""
-    freeze: str = "head"
-    """Show what trains under this policy."""
-    size: int | None = None
-    """Show it for images of so many pixels, height and width; refused where it cannot take them."""
-    json: bool = False
-    """Print as JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PluginsConfig:
-    """List the installed plugins, what they offer, and which failed to load and why."""
-
-    verbose: bool = False
-    """Show what each thing that they offer is."""
-    json: bool = False
-    """Print as JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """Fine-tune EfficientNet-Lite0 on 2,624 real images of solar cells, offline, and compare with published figures."""
 
@@ -245,47 +172,3 @@ class DemoConfig:
     """Show no progress."""
     json: bool = False
     """Print the figures as JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckConfig:
-    """Check that backbones and plugins keep the contract.
-
-    WHAT is a glob over source/model, as in 'timm/*', or the name of a plugin, all of whose offers are checked. Each
-    backbone is checked in a process of its own; what is done is kept, so that a check that was stopped goes on.
-    """
-
-    what: Positional[tuple[str, ...]]
-    """Globs over source/model, or plugins by the name of their entry point or distribution."""
-    jobs: int | None = None
-    """Processes at a time; by default one a core."""
-    seconds: float = 600.0
-    """Time limit of one backbone."""
-    memory: float = 12.0
-    """Memory limit of one backbone, in GiB."""
-    retry: bool = False
-    """Check again what failed."""
-    out: Path | None = None
-    """File of JSON lines that keeps the outcomes; by default in the user's cache folder."""
-    table: Path | None = None
-    """Write parameters, GMACs and features of the backbones of one source to this file; a plugin ships it."""
-    quiet: bool = False
-    """Show no progress."""
-    json: bool = False
-    """Print every outcome as JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewPluginConfig:
-    """Write a plugin that installs and passes its checks as it stands, with one example of each kind."""
-
-    name: Positional[str]
-    """Of the distribution, such as acme-nets; the package is acme_nets."""
-    out: Path | None = None
-    """Folder to write; by default one of that name in the current folder."""
-    kind: Annotated[
-        UseAppendAction[tuple[Literal["backbone", "head", "strategy", "imputer"], ...]], arg(metavar="KIND")
-    ] = ()
-    """What it is to offer: backbone, head, strategy or imputer; repeat for several. By default all of them."""
-    json: bool = False
-    """Print what was written as JSON."""

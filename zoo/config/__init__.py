@@ -1,0 +1,17 @@
+"""What each command takes: one frozen dataclass a command, from which the command line and its help are made."""
+
+from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
+from zoo.config.kit import CheckConfig, NewPluginConfig
+from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, TrainConfig
+
+__all__ = [
+    "CheckConfig",
+    "DemoConfig",
+    "EvaluateConfig",
+    "InfoConfig",
+    "ListConfig",
+    "NewPluginConfig",
+    "PluginsConfig",
+    "PredictConfig",
+    "TrainConfig",
+]
