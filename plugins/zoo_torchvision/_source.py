@@ -21,6 +21,9 @@ from zoo_torchvision._classifier import classifier_path, extract, pooled_width, 
 from zoo_torchvision._input import input_layers, prepared, resize_of, take_transform_out
 from zoo_torchvision._stages import Family, family_of
 
+# torchvision counts the auxiliary classifier, which is taken off here.
+_WITHOUT_AUXILIARY = {"inception_v3": 23_834_568}
+
 
 def _names() -> list[str]:
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
@@ -48,7 +51,7 @@ def list_entries() -> Iterator[BackboneEntry]:
         yield BackboneEntry(
             name=name,
             weights=tuple(_tagged(each) for each in weights),
-            parameters=default.meta["num_params"],
+            parameters=_WITHOUT_AUXILIARY.get(name, default.meta["num_params"]),
             gmacs=default.meta.get("_ops"),
             input_size=_input(default, fixed=False).size[0],
             features=("pooled", "cls") if family == "vision_transformer" else ("pooled",),

@@ -43,7 +43,7 @@ def test_each_backbone_has_a_result_for_each_check(checked):
 
 def test_what_was_measured_is_in_a_table_of_this_version(checked):
     report, folder = checked
-    assert report.tables == (folder / "tables" / "timm.json",)
+    assert report.tables == (folder / "tables" / "backbone-zoo-timm.json",)
     facts = read_table(report.tables[0]).facts
     assert facts.keys() == {"test_vit", "test_resnet"}
     # timm's benchmark files state 0.37 million parameters and 0.04 GMACs of test_vit at 160 pixels.
@@ -64,12 +64,12 @@ def test_a_second_check_computes_nothing_and_says_the_same(checked, monkeypatch)
 def test_a_table_for_a_plugin_goes_where_it_is_asked_for(checked, monkeypatch, tmp_path):
     _, folder = checked
     monkeypatch.setenv("ZOO_CACHE", str(folder))
-    own = own_table("timm").read_bytes()
+    own = own_table("timm", "backbone-zoo").read_bytes()
     wanted = tmp_path / "deep" / "table.json"
     report = check("timm/test_vit", out=folder / "rows.jsonl", table=wanted)
     assert report.tables == (wanted,)
     assert read_table(wanted).facts.keys() == {"test_vit"}
-    assert own_table("timm").read_bytes() == own
+    assert own_table("timm", "backbone-zoo").read_bytes() == own
 
 
 def test_a_backbone_that_exceeds_its_limits_is_a_failure(tmp_path, capsys):
@@ -80,6 +80,7 @@ def test_a_backbone_that_exceeds_its_limits_is_a_failure(tmp_path, capsys):
     assert "1 checked, 1 with failures" in out
     row = next(iter(RowFile(tmp_path / "rows.jsonl").read().values()))
     assert row.status == "timeout"
+    assert main([*words[:2], *words[4:], "--seconds", "300"]) == 0  # another limit is another chance
 
 
 def test_a_process_that_dies_is_a_failure_with_its_last_words():

@@ -49,6 +49,28 @@ def fill(parameters, seed):
         held.append(bytearray(os.urandom(2**20)) * 16)
 
 
+def odd_text(parameters, seed):
+    return {"text": "a\\u2028b\\x85c", "name": os.fsdecode(b"caf\\xe9.jpg")}
+
+
+def odd_error(parameters, seed):
+    raise ValueError(os.fsdecode(b"caf\\xe9.jpg"))
+
+
+def leave_child(parameters, seed):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with open(parameters["log"], "w") as file:
+        file.write(str(child.pid))
+    return "done"
+
+
+def killed_with_child(parameters, seed):
+    if os.fork() == 0:
+        time.sleep(60)  # holds the pipe open
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def not_json(parameters, seed):
     return float("nan")
 

@@ -94,3 +94,8 @@ def test_a_class_or_a_glob_matches_and_silence_is_neither_yes_nor_no(wanted, tex
 def test_a_licence_is_cut_to_what_a_column_holds(text, short):
     assert short_licence(text) == short
     assert len(short) <= 12
+
+
+@pytest.mark.parametrize("text", ["bsd-nc", "BSD-3-Clause-No-Nuclear-Warranty", "bsd-research-only"])
+def test_what_only_begins_like_a_permissive_licence_is_not_one(text):
+    assert licence_class(text) == "restricted"

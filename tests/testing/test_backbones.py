@@ -78,7 +78,8 @@ def test_an_honest_backbone_passes_every_check(ends):
     honest = source(describe=view_of, entry=BackboneEntry(name="net", parameters=789, input_size=16))
     assert sum(parameter.numel() for parameter in Net().parameters()) == 789
     assert ends(backbone_checks(honest, "net")) == {}
-    assert ends(source_checks(honest)) == {}
+    elsewhere = "skipped: none of its weights lie on this disk"
+    assert ends(source_checks(honest)) == {"weights-on-this-disk-are-loaded": elsewhere}
 
 
 def test_checks_run_without_memory_where_the_network_allows_it():
@@ -311,7 +312,42 @@ def test_a_large_network_takes_no_real_step(result):
     )
 
 
+HERE = Weights(tag="good", origin="wheel:torch", licence="MIT", input_size=16)
+
+
+def with_weights(build_tag, **changes):
+    """A source whose weights lie on this disk; `build_tag` makes the network of a tag."""
+
+    def build(model, tag):
+        torch.manual_seed(0)
+        if tag is None:
+            return view_of(Net())
+        fields = {"weights": "good", "licence": "MIT", **changes}
+        return view_of(build_tag(), **fields)
+
+    return dataclasses.replace(source(entry=BackboneEntry(name="net", weights=(HERE,))), build=build)
+
+
+def trained():
+    net = Net()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.5)
+    return net
+
+
+def drawn_anew():
+    torch.seed()
+    return Net()
+
+
 BROKEN_SOURCES = {
+    "weights-on-this-disk-are-loaded": [
+        (with_weights(Net), "net.good has the values of random weights: neck.bias, neck.weight"),
+        (with_weights(drawn_anew), "net.good is another network each time it is built"),
+        (with_weights(trained, weights="none"), "net.good says that its weights are 'none'"),
+        (with_weights(trained, licence=""), "net.good is listed as 'MIT' and built as ''"),
+        (with_weights(trained, input=InputSpec(size=(8, 8), resize=8)), "listed for 16 pixels, built for 8"),
+    ],
     "its-list-names-each-backbone-once": [
         ([], "lists nothing"),
         (["net"], "gave ['net'], which is no BackboneEntry"),
@@ -345,6 +381,13 @@ class TestSources:
         names = iter("abcdefgh")
         broken = dataclasses.replace(source(), entries=lambda: [BackboneEntry(name=next(names))])
         caught(source_checks(broken), "its-list-names-each-backbone-once", "lists other names the second time")
+
+    @pytest.mark.parametrize(("broken", "message"), BROKEN_SOURCES["weights-on-this-disk-are-loaded"])
+    def test_weights_that_are_not_loaded(self, caught, broken, message):
+        caught(source_checks(broken), "weights-on-this-disk-are-loaded", message)
+
+    def test_weights_that_are_loaded(self, result):
+        assert result(source_checks(with_weights(trained)), "weights-on-this-disk-are-loaded").outcome == "passed"
 
     @pytest.mark.parametrize(("build", "message"), BROKEN_SOURCES["an-unknown-model-is-refused"])
     def test_a_model_that_is_not_there(self, caught, build, message):

@@ -26,7 +26,7 @@ class CheckConfig:
     memory: float = 12.0
     """Memory limit of one backbone, in GiB."""
     retry: bool = False
-    """Check again what failed."""
+    """Check again what failed a check; what was stopped at a limit is always checked again."""
     out: Path | None = None
     """File of JSON lines that keeps the outcomes; by default in the user's cache folder."""
     table: Path | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -114,7 +115,7 @@ class RowFile:
         if not self.path.exists():
             return {}
         rows: dict[str, Row] = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 row = Row(**json.loads(line))
             except (ValueError, TypeError):
@@ -125,7 +126,9 @@ class RowFile:
     def append(self, row: Row) -> None:
         """Add a row; it is on disk when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json.dumps(asdict(row), allow_nan=False) + "\n")  # ASCII: no text of a task can break a line
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

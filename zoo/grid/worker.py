@@ -64,13 +64,18 @@ class Worker:
         with _without_main():
             self._process.start()
         theirs.close()
+        # psutil knows a process by its number and its start, so that no other one of that number is ever taken for it.
+        self._watched: psutil.Process | None = None
+        self._children: set[psutil.Process] = set()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._watched = psutil.Process(self._process.pid)
 
     def poll(self) -> Row | None:
         """The row, once there is one; None while the cell is being computed."""
         if self.connection.poll():
             return self._answer()
-        if not self._process.is_alive():
-            return self._answer()  # it may have answered between the two questions
+        if not self._process.is_alive():  # it may have answered between the two questions
+            return self._answer() if self.connection.poll() else self._died()
         used = self._memory()
         self._peak = max(self._peak, used)
         if used > self._limits.mib:
@@ -81,10 +86,9 @@ class Worker:
 
     def stop(self) -> None:
         """Kill the process and everything that it started."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
+        for child in self._started_by_it():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         self._process.kill()
         self._process.join()
         self.connection.close()
@@ -93,22 +97,32 @@ class Worker:
     def _memory(self) -> float:
         """Resident memory of the process and its children, in MiB; 0 where it has just ended."""
         total = 0
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            for one in [process, *process.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    total += one.memory_info().rss
+        for one in [self._watched, *self._started_by_it()] if self._watched else []:
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_info().rss
         return total / MIB
+
+    def _started_by_it(self) -> set[psutil.Process]:
+        """The processes that it started and those that they started, as far as they were ever seen."""
+        if self._watched is not None:
+            with contextlib.suppress(psutil.Error):
+                self._children.update(self._watched.children(recursive=True))
+        return self._children
 
     def _answer(self) -> Row:
         try:
             status, content, peak = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
-            self._process.join()
-            return self._end("died", _death(self._process.exitcode))
+            return self._died()
         self._peak = max(self._peak, peak)
+        self._started_by_it()  # while it can still be asked
         self._process.join(timeout=5.0)  # what hangs after its answer is killed
         return self._end(status, content if status != "ok" else "", content if status == "ok" else None)
+
+    def _died(self) -> Row:
+        # Not read from the pipe: a child that the process left behind may hold the other end open for ever.
+        self._process.join(timeout=5.0)
+        return self._end("died", _death(self._process.exitcode))
 
     def _end(self, status: Status, message: str, result: Any = None) -> Row:
         output = "" if status == "ok" else _tail(self._log)
@@ -172,6 +186,9 @@ def _work(connection: Connection, task: str, parameters: Mapping[str, Any], seed
     sys.stderr.flush()
     connection.send_bytes(json.dumps([status, content, _own_peak()]).encode())
     connection.close()
+    for child in psutil.Process().children(recursive=True):  # what a task leaves running would slow the next ones
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _leave_with_the_parent() -> None:

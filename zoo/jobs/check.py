@@ -13,7 +13,7 @@ from zoo.config import CheckConfig
 from zoo.disk import cache_folder
 from zoo.errors import OptionError, ZooError
 from zoo.grid.rows import Cell, Row
-from zoo.grid.run import run_grid
+from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 from zoo.jobs.listing import find_rows
 from zoo.jobs.progress import Reporter
@@ -58,6 +58,9 @@ class CheckReport:
 def run_check(config: CheckConfig, reporter: Reporter) -> CheckReport:
     """Check what the options name; a failed check is a result, not an error.
 
+    What an earlier check found is not looked for again, unless its process was stopped or died: another limit, or
+    another day, may do.
+
     Raises:
         UnknownNameError: no backbone matches, or no such plugin.
         OptionError: nothing to check, a limit that is not positive, or a table for several sources.
@@ -70,13 +73,17 @@ def run_check(config: CheckConfig, reporter: Reporter) -> CheckReport:
             "say what to check: a plugin, as in `zoo check timm`, or a glob, as in `zoo check 'timm/vit*'`"
         )
     cells = _cells(config.what)
+    sources = {cell.parameters["source"] for cell in cells if "source" in cell.parameters}
+    if config.table and len(sources) != 1:
+        named = ", ".join(sorted(sources)) or "none"
+        raise OptionError(f"--table holds the backbones of one source, not of {named}")
     with reporter.bar("checking", "backbones") as progress:
         rows = run_grid(
             cells,
             config.out or cache_folder() / "checks.jsonl",
             jobs=config.jobs or os.cpu_count() or 1,
             limits=Limits(seconds=config.seconds, mib=config.memory * 1024),
-            retry=_has_failed if config.retry else None,
+            retry=_has_failed if config.retry else failed,
             preload=PRELOAD,
             progress=progress,
         )
@@ -145,11 +152,9 @@ def _tables(rows: Sequence[Row], wanted: Path | None) -> tuple[Path, ...]:
         if row.status == "ok" and (facts := row.result.get("facts")):
             measured = Facts(**{**facts, "features": tuple(facts["features"])})
             found.setdefault(row.parameters["source"], {})[row.parameters["model"]] = measured
-    if wanted and len(found) != 1:
-        raise OptionError(f"--table holds the backbones of one source, not of {', '.join(found) or 'none'}")
     written = []
     for name, facts_by_model in found.items():
-        for path in (wanted,) if wanted else (own_table(name),):
+        for path in (wanted,) if wanted else (own_table(name, SOURCES.home(name).distribution),):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_table(path, _joined(name, facts_by_model, read_table(path)))
             written.append(path)

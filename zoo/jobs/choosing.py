@@ -139,6 +139,6 @@ def _nothing_left(rows: Sequence[CatalogueRow], filters: Sequence[Filter]) -> st
         left, said = kept, [*said, f"{len(kept)} with {each.option}"]
     missing = _sift(left, [each])[1].total()
     unstated = f"; of {missing} of them nobody states the {each.what}" if missing else ""
-    known = sorted({each.known(row) for row in left} - {""}) if each.known else []
+    known = sorted({each.known(row) for row in left} - {""} | set(each.also)) if each.known else []
     hint = suggest(each.word, known) or (f"; there are {', '.join(known)}" if 0 < len(known) <= 12 else "")
     return f"no backbone is left by {each.option} (before it: {', '.join(said)}{unstated}){hint}"

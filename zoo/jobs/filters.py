@@ -12,7 +12,7 @@ from typing import get_args
 from zoo.config import ListConfig
 from zoo.errors import ZooError
 from zoo.registry.catalogue import CatalogueRow
-from zoo.registry.licences import licence_matches
+from zoo.registry.licences import CLASSES, licence_matches
 from zoo.registry.origins import Disk
 from zoo.specs.records import Weights
 from zoo.specs.views import FeatureName
@@ -35,6 +35,7 @@ class Filter:
         of_weights: whether it asks something of weights, so that random ones never fit.
         word: what may be misspelt in it.
         known: the word that stands there for a row.
+        also: words that are understood beside those.
     """
 
     option: str
@@ -43,10 +44,15 @@ class Filter:
     of_weights: bool = False
     word: str = ""
     known: Callable[[CatalogueRow], str] | None = None
+    also: tuple[str, ...] = ()
 
     def verdict(self, row: CatalogueRow, weights: Weights | None) -> bool | None:
         """Whether it fits; None where nobody states the value."""
         return False if self.of_weights and weights is None else self.fits(row, weights)
+
+
+def _like(text: str, glob: str) -> bool:
+    return fnmatch.fnmatchcase(text.lower(), glob.lower())
 
 
 def parse_count(text: str, option: str) -> float:
@@ -105,7 +111,7 @@ def _by_name(config: ListConfig) -> Iterable[Filter]:
         yield Filter(
             option=f"--family {family}",
             what="family",
-            fits=lambda row, weights: fnmatch.fnmatchcase(row.entry.family, family) if row.entry.family else None,
+            fits=lambda row, weights: _like(row.entry.family, family) if row.entry.family else None,
             word=family,
             known=lambda row: row.entry.family,
         )
@@ -152,6 +158,9 @@ def _by_weights(config: ListConfig) -> Iterable[Filter]:
             option=f"--licence {licence}",
             what="licence",
             fits=lambda row, weights: licence_matches(licence, weights.licence if weights else ""),
+            word=licence,
+            known=lambda row: row.entry.weights[0].licence if row.entry.weights else "",
+            also=CLASSES,
             of_weights=True,
         )
     if config.pretrained or config.weights:

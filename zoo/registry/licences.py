@@ -12,7 +12,7 @@ CLASSES: tuple[LicenceClass, ...] = get_args(LicenceClass)
 _NOTHING = frozenset({"", "unknown", "none", "n/a", "noassertion"})
 # Use, change and sale are allowed; what they ask for is a notice at most. In SPDX's spelling, lower-case.
 _PERMISSIVE = re.compile(
-    r"apache(-1\.1|-2\.0)?|mit(-0)?|bsd(-[0-9a-z-]+)?|0bsd|isc|zlib|unlicense|wtfpl|bsl-1\.0|afl-3\.0|ncsa|postgresql"
+    r"apache(-1\.1|-2\.0)?|mit(-0)?|bsd(-[1-4](-clause(-patent|-clear)?)?)?|0bsd|isc|zlib|unlicense|wtfpl|bsl-1\.0|afl-3\.0|ncsa|postgresql"
     r"|cc0(-1\.0)?|cc-by(-[1-4]\.0)?|cdla-permissive-[12]\.0|odc-by(-1\.0)?|pddl(-1\.0)?"
 )
 _SHORT = 12

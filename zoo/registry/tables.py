@@ -53,9 +53,9 @@ def library_version(source: BackboneSource, distribution: str) -> tuple[str, str
         return library, ""
 
 
-def own_table(source: str) -> Path:
-    """Where this user's own table of a source lies."""
-    return cache_folder() / "tables" / f"{source.replace(':', '-')}.json"
+def own_table(source: str, distribution: str) -> Path:
+    """Where this user's own table of a distribution's source lies."""
+    return cache_folder() / "tables" / f"{distribution}-{source.rpartition(':')[2]}.json"
 
 
 def read_table(path: Path) -> Table | None:
@@ -88,13 +88,15 @@ def fill(source: BackboneSource, distribution: str, entries: list[BackboneEntry]
     """The entries, what they leave open filled in by a table of this version; and a sentence where there is none."""
     library, installed = library_version(source, distribution)
     shipped = read_table(source.table) if source.table else None
-    own = read_table(own_table(source.name))
+    own = read_table(own_table(source.name, distribution))
     fits = [table for table in (own, shipped) if table and (table.library, table.version) == (library, installed)]
     filled = [_filled(entry, *(table.facts.get(entry.name) for table in fits)) for entry in entries]
-    if shipped and not fits:
+    known = shipped.facts if shipped else {}
+    bare = sum(entry.parameters is None and entry.name in known for entry in filled)
+    if shipped and bare:
         return filled, (
             f"parameters and GMACs of {source.name} were measured for {library} {shipped.version} and {installed} is "
-            f"installed; `zoo check '{source.name}/*'` measures them anew"
+            f"installed, so those of {bare:,} are not known; `zoo check '{source.name}/*'` measures them"
         )
     return filled, ""
 

@@ -252,8 +252,7 @@ def entry_is_true(specimen: Specimen) -> None:
     view, entry = specimen.whole, _entry(specimen)
     count = sum(parameter.numel() for parameter in view.module.parameters())
     size, kinds = view.input.size[0], tuple(kind.name for kind in view.features)
-    auxiliary = "auxiliary" in " ".join(view.notes)  # counted by torchvision, and taken off
-    if entry.parameters is not None and not auxiliary:
+    if entry.parameters is not None:
         require(entry.parameters == count, f"listed with {entry.parameters:,} parameters, built with {count:,}")
     if entry.input_size is not None:
         require(entry.input_size == size, f"listed with an input of {entry.input_size} pixels, built for {size}")

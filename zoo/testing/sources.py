@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from zoo.errors import UnknownNameError, WeightsError, ZooError
-from zoo.specs import BackboneEntry, BackboneSource
+from zoo.registry.origins import Disk
+from zoo.specs import BackboneEntry, BackboneSource, Weights
 from zoo.testing.backbones import CHECKS
-from zoo.testing.check import Check, listed, require
+from zoo.testing.check import Check, NotApplicable, listed, require
 
 
 def source_checks(source: BackboneSource) -> list[Check]:
@@ -63,9 +67,39 @@ def exclusions_name_backbones(source: BackboneSource) -> None:
         require(all(reason.strip() for reason in reasons.values()), f"{model} is excluded without a reason")
 
 
+def loads_weights_on_disk(source: BackboneSource) -> None:
+    """Weights that lie on this disk are loaded: the same each time, and not the random ones."""
+    disk = Disk()
+    entries = [entry for entry in source.entries() if any(disk.holds(weights.origin) for weights in entry.weights)]
+    if not entries:
+        raise NotApplicable("none of its weights lie on this disk")
+    entry = min(entries, key=lambda entry: (entry.parameters or math.inf, entry.name))
+    for weights in entry.weights:
+        if disk.holds(weights.origin):
+            _loads(source, entry.name, weights)
+
+
+def _loads(source: BackboneSource, model: str, weights: Weights) -> None:
+    name = f"{model}.{weights.tag}"
+    first, again = source.build(model, weights.tag), source.build(model, weights.tag)
+    random = source.build(model, None)
+    require(first.weights == weights.tag, f"{name} says that its weights are {first.weights!r}")
+    require(first.licence == weights.licence, f"{name} is listed as {weights.licence!r} and built as {first.licence!r}")
+    size = first.input.size[0]
+    require(weights.input_size in (None, size), f"{name} is listed for {weights.input_size} pixels, built for {size}")
+    one, two, other = (dict(view.module.named_parameters()) for view in (first, again, random))
+    moved = [key for key in one if not torch.equal(one[key], two[key])]
+    require(not moved, f"{name} is another network each time it is built: {listed(moved)}")
+    names = [key for stage in first.stages for key in stage.parameters if one[key].numel() > 1]
+    same = [key for key in names if key in other and torch.equal(one[key], other[key])]
+    # Scales and biases may have been trained to what they start from; hardly half of them all.
+    require(2 * len(same) < len(names), f"{name} has the values of random weights: {listed(same)}")
+
+
 SOURCE_CHECKS: dict[str, Callable[[BackboneSource], None]] = {
     "its-list-names-each-backbone-once": lists_entries,
     "an-unknown-model-is-refused": refuses_unknown_model,
     "an-unknown-tag-is-refused": refuses_unknown_tag,
+    "weights-on-this-disk-are-loaded": loads_weights_on_disk,
     "exclusions-name-a-backbone-a-check-and-a-reason": exclusions_name_backbones,
 }
