@@ -14,6 +14,10 @@ from zoo.features.extract import extract
 from zoo.features.prefix import Prefix, Recipe, normalise, weights_digest
 from zoo.model.load import strip
 from zoo.model.view import build_view
+from zoo.registry import lookup
+from zoo.registry.digest import package_digest
+from zoo.registry.plugins import Plugin
+from zoo.specs import BackboneSource
 
 CPU = torch.device("cpu")
 
@@ -101,6 +105,72 @@ def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, 
             CPU,
         )
     assert extract(other, images, np.arange(4), digest=digest, cache=tmp_path).computed == 4
+
+
+@pytest.fixture
+def acme(monkeypatch, tmp_path):
+    """Offers the source `acme` from a package of its own; gives functions that install it and that change its code."""
+    package = tmp_path / "acme_zoo"
+    package.mkdir()
+    code = package / "__init__.py"
+    code.write_text("one = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(version="1", distribution="acme", library="acme-nets", module="acme_zoo.nets"):
+        source = BackboneSource(name="acme", entries=list, build=lambda model, tag: None, library=library)
+        records = {"zoo_backbones": (source,)}
+        plugin = Plugin(name="a", distribution=distribution, version=version, module=module, records=records)
+        monkeypatch.setattr("zoo.registry.lookup.load_plugins", lambda: (plugin,))
+
+    def edit():
+        code.write_text("two = 2")
+        package_digest.cache_clear()
+
+    return install, edit
+
+
+@pytest.mark.parametrize("change", ["code", "version", "distribution", "library"])
+def test_features_are_found_again_by_the_plugin_that_they_were_computed_with_alone(
+    ready, tmp_path, acme, monkeypatch, change
+):
+    view, images, _ = ready
+    install, edit = acme
+    prefix = Prefix(dataclasses.replace(view, name="acme/net"), "pooled", Recipe(), CPU)
+
+    def computed():
+        return extract(prefix, images, np.arange(4), digest="x", cache=tmp_path / "cache").computed
+
+    install()
+    assert [computed(), computed()] == [4, 0]
+    if change == "code":
+        edit()
+    elif change == "library":
+        monkeypatch.setattr("zoo.registry.tables.version", lambda name: "7.1")
+    else:
+        install(**{change: "2"})
+    assert [computed(), computed()] == [4, 0]
+
+
+@pytest.mark.parametrize("name", ["MyNet", "elsewhere/net", "other:acme/net"])
+def test_a_network_that_no_plugin_offers_has_its_place_in_the_cache_too(ready, acme, name):
+    acme[0]()
+    prefix = Prefix(dataclasses.replace(ready[0], name=name), "pooled", Recipe(), CPU)
+    assert prefix.description("x")["code"] == {}
+
+
+def test_of_two_claimants_of_a_source_both_decide_and_with_its_distribution_one(ready, acme, monkeypatch):
+    install, _ = acme
+    install()
+    (one,) = lookup.load_plugins()
+    install(distribution="other", module="")
+    (other,) = lookup.load_plugins()
+    monkeypatch.setattr("zoo.registry.lookup.load_plugins", lambda: (one, other))
+
+    def code(name):
+        return Prefix(dataclasses.replace(ready[0], name=name), "pooled", Recipe(), CPU).description("x")["code"]
+
+    assert list(code("acme/net")) == ["acme:a", "other:a"]
+    assert list(code("other:acme/net")) == ["other:a"]
 
 
 def test_the_same_file_twice_is_computed_once(shapes, tmp_path, ready):

@@ -1,13 +1,18 @@
 """Every head through the whole job: trained on cached features, saved, read again, predicting the same."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
 import zoo
 from zoo.cli import main
 from zoo.errors import OptionError, ZooError
+from zoo.jobs import fitting
+from zoo.model.load import in_full, one_head
+from zoo.model.network import Standardise
 from zoo.run.artifact import load_artifact
 
 HEADS = ("linear", "mlp(hidden=32)", "cosine", "attention")
@@ -35,7 +40,7 @@ def test_a_run_with_any_head_beats_chance_and_predicts_what_it_was_scored_on(sha
     assert result.run["backbone"]["feature"] == {"name": kind, "width": 64}
     artifact = load_artifact(tmp_path / "run")
     assert artifact.model.kind == kind
-    assert str(artifact.model.heads.call) == head
+    assert str(artifact.model.heads.call) == str(in_full(one_head(head)))
     saved = pl.read_csv(tmp_path / "run" / "predictions.csv").filter(pl.col("split") == "test")
     again = zoo.predict(tmp_path / "run", [data / image for image in saved["image"]])
     assert again["label.p(disc)"].to_list() == pytest.approx(saved["label.p(disc)"].to_list(), abs=1e-5)
@@ -81,6 +86,29 @@ def test_tokens_while_part_of_the_backbone_trains(shape_folder, tmp_path):
     assert zoo.evaluate(tmp_path / "run", data).metrics["label"]["accuracy"] == pytest.approx(
         result.metrics["label"]["test"]["accuracy"]
     )
+
+
+def test_statistics_are_learned_from_few_rows_in_parts_where_the_backbone_trains(shape_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "STANDARDISE_ROWS", 16)
+    monkeypatch.setattr(fitting, "BATCH", 5)
+    sizes = []
+    fit_parts = Standardise.fit_parts
+
+    def watch(self, parts):
+        fit_parts(self, (sizes.append(len(part)) or part for part in parts))
+
+    monkeypatch.setattr(Standardise, "fit_parts", watch)
+    run = train(shape_folder(20, 20), tmp_path / "run", "attention", freeze="last(1)", epochs=1).run
+    assert 16 < run["data"]["splits"]["train"] < 32
+    assert 8 <= sum(sizes) <= 16
+    assert max(sizes) == 5
+
+
+def test_features_that_are_needed_at_once_and_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr("zoo.features.memory.available_memory", lambda: 10_000_000)
+    prefix = SimpleNamespace(shape=(197, 768))
+    with pytest.raises(ZooError, match=r"features of 1000 images, 197 x 768 numbers each, take 0\.6 GB of memory"):
+        fitting._live(prefix, None, np.arange(1000))
 
 
 def test_features_are_predicted_in_parts_where_they_are_many(shape_folder, tmp_path, monkeypatch):

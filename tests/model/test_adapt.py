@@ -12,10 +12,13 @@ from torch import nn
 import zoo
 from zoo.errors import ZooError
 from zoo.model.adapt import adapt_input, read_input
-from zoo.model.channels import SameConv2d
+from zoo.model.channels import SameConv2d, plain_in
 from zoo.model.view import build_view, check_view
 from zoo.run.artifact import Artifact, load_artifact, write_model
 from zoo.specs import BackboneView, FeatureKind, InputSpec, partition
+
+STANDARDISED = "timm/vit_tiny_r_s16_p8_224"
+"""A small network whose first convolution standardises its kernel and holds no tensor that tells so."""
 
 
 class Small(nn.Module):
@@ -176,6 +179,25 @@ def test_a_kernel_that_is_standardised_anew_becomes_one_of_its_own():
     assert adapt_input(view, channels=4).stages[0].parameters == ("conv.weight", "conv.bias")
 
 
+@pytest.mark.parametrize("make", CONVOLUTIONS)
+@pytest.mark.parametrize("channels", [("nir", "swir", "x"), ("g", "nir", "r"), ("b", "r", "g"), ("r", "g", "b", "nir")])
+@torch.no_grad()
+def test_any_bands_are_read_as_the_mixed_image_was(make, channels):
+    torch.manual_seed(0)
+    view = _view(Small(make()))
+    kind = type(view.module.conv)
+    images = torch.randn(2, len(channels), 33, 32)
+    share = {"r": (1.0, 0.0, 0.0), "g": (0.0, 1.0, 0.0), "b": (0.0, 0.0, 1.0)}
+    reordered = sorted(channels) == ["b", "g", "r"]
+    rows = torch.tensor([share.get(name, (1 / 3, 1 / 3, 1 / 3)) for name in channels])
+    mixed = torch.einsum("cj,bchw->bjhw", rows if reordered else rows * 3 / len(channels), images)
+    before = view.module.conv(mixed)
+    adapted = adapt_input(view, channels=channels)
+    check_view(adapted)
+    torch.testing.assert_close(view.module.conv(images), before, rtol=1e-4, atol=1e-4)
+    assert not reordered or type(view.module.conv) is kind
+
+
 def test_the_convolution_keeps_all_but_its_kernel():
     conv = nn.Conv2d(3, 5, 3, padding=2, dilation=2, padding_mode="circular", dtype=torch.float64)
     conv.weight.requires_grad_(False)
@@ -265,7 +287,16 @@ def test_a_loaded_model_takes_other_images_and_learns_from_every_band():
 
 @pytest.mark.parametrize(
     ("name", "size", "channels"),
-    [("timm/test_vit", 96, 4), ("timm/test_resnet", (64, 96), ("b", "g", "r")), ("timm/test_nfnet", 64, 1)],
+    [
+        ("timm/test_vit", 96, 4),
+        ("timm/test_resnet", (64, 96), ("b", "g", "r")),
+        ("timm/test_resnet", 64, ("nir", "g", "r")),
+        ("timm/test_nfnet", 64, 1),
+        ("timm/test_nfnet", 64, 3),
+        ("timm/test_nfnet", 64, ("b", "g", "r")),
+        ("timm/test_nfnet", 64, ("nir", "swir", "x")),
+        (STANDARDISED, None, ("nir", "swir", "x")),
+    ],
 )
 @torch.no_grad()
 def test_a_run_with_other_images_is_read_back(tmp_path, name, size, channels):
@@ -277,6 +308,31 @@ def test_a_run_with_other_images_is_read_back(tmp_path, name, size, channels):
     assert again.view.stages == model.view.stages
     images = torch.randn(1, model.view.input.channels, *model.view.input.size)
     assert torch.equal(again(images), model(images))
+    if model.view.input.channels == 3:  # and its backbone is fine-tuned further
+        further = build_view(name, str(tmp_path))
+        assert torch.equal(
+            further.extract(further.module.eval(), images, model.kind),
+            model.view.extract(model.backbone, images, model.kind),
+        )
+
+
+@torch.no_grad()
+def test_a_run_of_the_first_releases_keeps_the_convolution_that_it_was_made_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.run.artifact.plain_convolutions", lambda view: [])
+    model = zoo.load("timm/test_nfnet", weights="none", num_classes=2).eval()
+    write_model(tmp_path, Artifact(model=model, tag="none"))
+    (tmp_path / "run.json").write_text("{}")
+    assert type(load_artifact(tmp_path).model.backbone.stem.conv1) is type(model.backbone.stem.conv1)
+    assert plain_in(tmp_path) == []
+    assert plain_in(tmp_path / "run.json") == []
+
+
+def test_a_run_states_the_convolutions_that_compute_with_their_own_kernel(tmp_path):
+    model = zoo.load("timm/test_nfnet", weights="none", num_classes=2, channels=4)
+    write_model(tmp_path, Artifact(model=model, tag="none"))
+    assert plain_in(tmp_path) == plain_in(tmp_path / "model.safetensors") == ["stem.conv1"]
+    write_model(tmp_path, Artifact(model=zoo.load("timm/test_nfnet", weights="none", num_classes=2), tag="none"))
+    assert plain_in(tmp_path) == []
 
 
 def test_inputs_are_read_back_from_json():

@@ -95,6 +95,16 @@ def test_adapting_a_loaded_model_replaces_its_heads():
         zoo.adapt_head(model, 1)
 
 
+def test_adapting_a_trained_model_keeps_its_statistics_and_its_precision():
+    model = zoo.load("timm/test_vit", num_classes=7, weights="none").double()
+    model.heads.standardise.fit(torch.randn(9, 64, dtype=torch.float64) * 3 + 5)
+    mean, std = model.heads.standardise.mean.clone(), model.heads.standardise.std.clone()
+    zoo.adapt_head(model, 3)
+    assert torch.equal(model.heads.standardise.mean, mean)
+    assert torch.equal(model.heads.standardise.std, std)
+    assert model(torch.randn(1, 3, 160, 160, dtype=torch.float64)).dtype == torch.float64
+
+
 def test_folding_the_standardisation_changes_no_logit():
     torch.manual_seed(0)
     features, covariates = torch.randn(20, 6) * 3 + 1, torch.randn(20, 2)

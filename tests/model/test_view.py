@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import zoo.model.view
@@ -108,6 +109,35 @@ def test_unknown_names_say_what_there_is(name, message):
 def test_a_network_without_pretrained_weights_asks_for_random_ones():
     with pytest.raises(WeightsError, match=r"acme/bare has no pretrained weights; say weights none"):
         build_view("acme/bare")
+
+
+@pytest.mark.parametrize(("tag", "came"), [("good", "none"), (None, "good"), ("good", "better")])
+def test_a_source_that_gives_other_weights_than_it_was_asked_for_is_at_fault(monkeypatch, tag, came):
+    lying = dataclasses.replace(ACME, build=lambda model, tag: _view(weights=came))
+    monkeypatch.setattr(zoo.model.view.SOURCES, "get", lambda name: lying)
+    asked = tag or "none"
+    with pytest.raises(
+        PluginError,
+        match=f"the source acme of acme-backbones was asked for tiny with the weights '{asked}' "
+        f"and gave a view that says '{came}'",
+    ):
+        build_view("acme/tiny", asked)
+
+
+def test_a_word_that_is_no_tag_means_the_run_or_file_of_that_name_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="acme/tiny has no weights 'run1'"):
+        build_view("acme/tiny", "run1")
+    state = Tiny().state_dict()
+    for name in ("run1", "good", "none"):
+        (tmp_path / name).mkdir()
+        save_file(state, tmp_path / name / "model.safetensors")
+    save_file(state, tmp_path / "plain")
+    view = build_view("acme/tiny", "run1")
+    assert view.weights == "file model.safetensors"
+    assert torch.equal(view.module.stem.weight, state["stem.weight"])
+    assert build_view("acme/tiny", "plain").weights == "file plain"
+    assert [build_view("acme/tiny", word).weights for word in ("good", "none")] == ["good", "none"]
 
 
 def test_two_answers_about_the_weights_are_refused():

@@ -342,7 +342,7 @@ def drawn_anew():
 
 BROKEN_SOURCES = {
     "weights-on-this-disk-are-loaded": [
-        (with_weights(Net), "net.good has the values of random weights: neck.bias, neck.weight"),
+        (with_weights(Net), "net.good has the values of random weights: neck.weight, stage1.0.weight"),
         (with_weights(drawn_anew), "net.good is another network each time it is built"),
         (with_weights(trained, weights="none"), "net.good says that its weights are 'none'"),
         (with_weights(trained, licence=""), "net.good is listed as 'MIT' and built as ''"),

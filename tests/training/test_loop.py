@@ -246,3 +246,14 @@ def test_a_network_trains_through_pixels_and_its_frozen_part_stands_still(pictur
     Trainer(model, model.heads, lambda given, c: model.logits(given[0], c), data, TASKS, ANSWERS, own).fit()
     frozen.verify()
     assert all(not torch.equal(before[name], model.state_dict()[name]) for name in frozen.trainable)
+
+
+def test_cached_features_stay_in_their_precision_and_every_batch_is_float32():
+    torch.manual_seed(0)
+    features = torch.randn(6, 5, 4).bfloat16()
+    positions = torch.tensor([-1, 0, 1, 2, 3, 4, 5])
+    inputs = CachedFeatures(features, positions, CPU)
+    (taken,) = inputs.take(torch.tensor([6, 1, 1]))
+    assert taken.dtype == torch.float32
+    assert torch.equal(taken, features.float()[[5, 0, 0]])
+    assert inputs._features.dtype == torch.bfloat16

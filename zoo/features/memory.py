@@ -16,7 +16,7 @@ _SPARE = 0.9  # of what is available: the network, a batch and the program itsel
 
 
 def check_memory(rows: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Refuse features that would not fit, in their own precision and, for training, in float32.
+    """Refuse features that would not fit in the precision in which they are stored; training converts them by batch.
 
     Args:
         rows: how many.
@@ -26,8 +26,7 @@ def check_memory(rows: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     Raises:
         ZooError: they do not fit; says how much they take and how much there is.
     """
-    numbers = rows * math.prod(shape)
-    need = numbers * dtype.itemsize + (numbers * 4 if dtype != torch.float32 else 0)
+    need = rows * math.prod(shape) * dtype.itemsize
     left = available_memory()
     if left is not None and need > _SPARE * left:
         each = " x ".join(str(size) for size in shape)

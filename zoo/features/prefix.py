@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from zoo.errors import IntegrityError
 from zoo.features.fold import find_foldable, fold
 from zoo.model.freeze import digest_tensor, named_tensors
+from zoo.registry.digest import package_digest
+from zoo.registry.lookup import SOURCES
+from zoo.registry.tables import library_version
 from zoo.specs import BackboneView, InputSpec
 
 PREFIX_VERSION = 1
@@ -58,6 +61,23 @@ def weights_digest(module: nn.Module) -> str:
     for name, tensor in sorted(named_tensors(module).items()):
         total.update(f"{name}:{digest_tensor(tensor)};".encode())
     return total.hexdigest()
+
+
+def _code_of(backbone: str) -> dict[str, list[str]]:
+    """By plugin that offers the backbone's source: its version, its code, and its library with the library's version.
+
+    Empty for a network that no plugin offers: then its name and its weights are all that is known.
+    """
+    distribution, _, source = backbone.rpartition("/")[0].rpartition(":")
+    return {
+        f"{plugin.distribution}:{plugin.name}": [
+            plugin.version,
+            package_digest(plugin.module.partition(".")[0], without=record.table),
+            *library_version(record, plugin.distribution),
+        ]
+        for plugin, record in SOURCES.items()
+        if record.name == source and distribution in ("", plugin.distribution)
+    }
 
 
 class Prefix:
@@ -130,7 +150,8 @@ class Prefix:
             "prefix": PREFIX_VERSION,
             # The same weights may go through another function: quick GELU, a forward pass of another release.
             "backbone": self.name,
-            "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "backbone-zoo")},
+            "versions": {"torch": torch.__version__, "backbone-zoo": version("backbone-zoo")},
+            "code": _code_of(self.name),
             "weights": digest,
             "kind": self.kind,
             "mean": self.spec.mean,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 from zoo.config import TrainConfig
 from zoo.features.choose import Chosen, Decision, choose_prefix
 from zoo.features.extract import BATCH, extract
+from zoo.features.memory import check_memory
 from zoo.features.prefix import Prefix, Recipe, weights_digest
 from zoo.jobs.data import Prepared
 from zoo.jobs.progress import Reporter
@@ -26,7 +28,7 @@ from zoo.training.optimiser import Rates
 from zoo.training.strategy import Answer
 
 STANDARDISE_ROWS = 512
-"""Training rows from which feature statistics are learned where the backbone goes on training."""
+"""At most so many training rows feature statistics are learned from where the backbone goes on training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +105,8 @@ def fit_whole(job: Job, policy: FreezePolicy) -> Fitted:
     data, model = job.data, job.model
     digest = weights_digest(model.backbone)
     chosen = _choose(job, digest)
-    sample = data.splits.train[:: max(1, len(data.splits.train) // STANDARDISE_ROWS)]
-    model.heads.standardise.fit(_live(chosen.prefix, job, sample))
+    sample = data.splits.train[:: math.ceil(len(data.splits.train) / STANDARDISE_ROWS)]
+    model.heads.standardise.fit_parts(_parts(chosen.prefix, job, sample))
     recipe = chosen.prefix.recipe
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model.to(job.device, memory_format=layout)  # type: ignore[call-overload]
@@ -173,6 +175,8 @@ def _choose(job: Job, digest: str) -> Chosen:
 
 
 def _live(prefix: Prefix, job: Job, rows: NDArray[np.int64]) -> Tensor:
+    """Features of a few rows, all at once; raises where they do not fit into memory."""
+    check_memory(len(rows), prefix.shape, torch.float32)
     return torch.cat(list(_parts(prefix, job, rows)))
 
 

@@ -6,12 +6,15 @@ red are read with red and blue swapped, and a fourth band as a second red one.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -21,6 +24,9 @@ from zoo.specs import BackboneView, Stage
 
 _COLOURS = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2}
 _NAMES = ("red", "green", "blue")
+PLAIN = "plain_convolutions"
+"""Under this name the header of a run states what `plain_convolutions` gives."""
+
 _COUNTS = ("in_chans", "in_channels", "in_chs")  # where libraries keep the number of channels beside the convolution
 
 
@@ -28,8 +34,9 @@ def with_channels(view: BackboneView, channels: int | Sequence[str]) -> Backbone
     """The view with `channels` input channels; its convolutions are changed in place.
 
     Red, green and blue channels keep their own pretrained kernels, mean and deviation; any other channel gets the mean
-    of the three. Unless the channels are red, green and blue in some order, all kernels are scaled by 3 / channels, so
-    that an image with one value in every channel gives the response that it gave before.
+    of the three. Unless the channels are red, green and blue in some order, all kernels are scaled by 3 / channels. An
+    image with one value in every channel then gives the response that it gave before, where red, green and blue are all
+    among the channels or none of them is; with one or two of them it does not, because their own kernels weigh more.
 
     Raises:
         ZooError: the number or the names make no sense, or the network has no convolution that reads three channels.
@@ -47,9 +54,10 @@ def with_channels(view: BackboneView, channels: int | Sequence[str]) -> Backbone
     # Rows are the new channels, columns the colours.
     rows = [[1 / 3] * 3 if slot is None else [float(slot == colour) for colour in range(3)] for slot in slots]
     mixing = torch.tensor(rows, dtype=torch.float64)
-    scale = 1.0 if sorted(slots, key=str) == [0, 1, 2] else 3 / len(slots)
+    reordered = sorted(slots, key=str) == [0, 1, 2]
+    scale = 1.0 if reordered else 3 / len(slots)
     for path in view.input_layers:
-        _mix(view, path, mixing * scale)
+        _mix(view, path, mixing * scale, reordered=reordered)
         _tell_owners(view.module, path, len(slots))
     mean, std = (
         tuple(math.fsum(part * value for part, value in zip(row, values, strict=True)) for row in rows)
@@ -84,13 +92,13 @@ def _slots(channels: int | Sequence[str]) -> tuple[tuple[int | None, ...], str]:
 
 
 @torch.no_grad()
-def _mix(view: BackboneView, path: str, mixing: Tensor) -> None:
+def _mix(view: BackboneView, path: str, mixing: Tensor, *, reordered: bool) -> None:
     layer = view.module.get_submodule(path)
     if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or layer.in_channels != mixing.shape[1]:
         raise ZooError(f"{view.name}: {path} is no convolution of three channels, so it cannot be given others")
     used = _used(layer)
-    # With as many channels as before the network keeps its structure, so that a run's file can be read without names.
-    if used.kernel is not layer.weight and len(mixing) != layer.in_channels:
+    # A kernel whose channels only change places is standardised to the same as before.
+    if used.kernel is not layer.weight and not reordered:
         view.module.set_submodule(path, _plain(layer, used, mixing))
         return
     # In place, so that whatever else the convolution's own class does, such as padding, stays.
@@ -160,6 +168,42 @@ def _plain(layer: nn.Conv2d, used: _Used, mixing: Tensor) -> nn.Conv2d:
     if layer.bias is not None:
         plain.bias = layer.bias
     return plain.train(layer.training)
+
+
+def plain_convolutions(view: BackboneView) -> list[str]:
+    """Those input layers that compute with their own kernel as it is; a run states them, for `with_plain`."""
+    return [path for path in view.input_layers if type(view.module.get_submodule(path)) in (nn.Conv2d, SameConv2d)]
+
+
+def plain_in(path: Path) -> list[str]:
+    """What the run whose file or folder this is states of its plain convolutions; nothing where it is no run's."""
+    path = path.expanduser()
+    try:
+        with safe_open(path / "model.safetensors" if path.is_dir() else path, framework="pt") as file:
+            return stated_plain(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return []  # whoever reads the tensors says what is wrong with it
+
+
+def stated_plain(header: Mapping[str, str]) -> list[str]:
+    """What the header of a run states of its plain convolutions; the first releases state nothing."""
+    stated: list[str] = json.loads(header.get(PLAIN, "[]"))
+    return stated
+
+
+@torch.no_grad()
+def with_plain(view: BackboneView, paths: Sequence[str]) -> BackboneView:
+    """The view with a plain convolution in the place of each of these that standardises its kernel, changed in place.
+
+    A network that was made for three other channels than red, green and blue has them, and its file alone does not show
+    it: a standardising convolution holds tensors of the same names and shapes.
+    """
+    for path in paths:
+        layer = view.module.get_submodule(path) if path in view.input_layers else None
+        if isinstance(layer, nn.Conv2d) and (used := _used(layer)).kernel is not layer.weight:
+            same = torch.eye(layer.in_channels, dtype=torch.float64)
+            view.module.set_submodule(path, _plain(layer, used, same))
+    return replace(view, stages=_stages(view))
 
 
 def _tell_owners(module: nn.Module, path: str, count: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -13,7 +14,7 @@ from zoo.model.freeze import freeze
 from zoo.model.network import FineTuneModel, TaskHeads
 from zoo.model.view import build_view, check_view, describe
 from zoo.registry.lookup import HEADS
-from zoo.specs import BackboneView, Call, FeatureKind, Task, parse_options
+from zoo.specs import Argument, BackboneView, Call, FeatureKind, Task, bind, parameters_of, parse_options
 
 
 def load(
@@ -68,6 +69,31 @@ def one_head(text: str) -> Call:
     if len(calls) > 1:
         raise OptionError("one head, please; '+' has no meaning here", text=text, column=calls[1].column)
     return calls[0]
+
+
+def in_full(head: Call) -> Call:
+    """The same head with all its parameters, so that it stays what it is when a release changes a default.
+
+    As it was typed where the grammar of options has no way to write one of them, such as an infinite number.
+
+    Raises:
+        OptionError: no plugin offers the head, or it does not take these parameters.
+    """
+    declared = HEADS.of_call(head).parameters
+    bound: Any = bind(head, declared)
+    values = {name: getattr(bound, name) for name in parameters_of(declared)}
+    full = dataclasses.replace(
+        head,
+        arguments=tuple(
+            Argument(name=name, value=dict(value) if isinstance(value, Mapping) else value, column=0)
+            for name, value in values.items()
+        ),
+    )
+    try:
+        same = bind(one_head(str(full)), declared) == bound
+    except OptionError:
+        return head
+    return full if same else head
 
 
 def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -147,7 +173,8 @@ def assemble(
 def adapt_head(model: nn.Module, classes: int | Sequence[str]) -> nn.Module:
     """Replace the classifier of a network by a fresh one, in place; everything pretrained stays.
 
-    Auxiliary classifiers are replaced too. A frozen network stays frozen, and its new classifier trains.
+    Auxiliary classifiers are replaced too. A frozen network stays frozen, and its new classifier trains. A model of
+    `zoo.load` keeps what it learned of the mean and the deviation of its features.
 
     Args:
         model: a model of `zoo.load`, or a network of an installed source (torchvision, timm, …) that you built.
@@ -162,9 +189,10 @@ def adapt_head(model: nn.Module, classes: int | Sequence[str]) -> nn.Module:
     names = _class_names(classes if isinstance(classes, int) else None, None if isinstance(classes, int) else classes)
     if isinstance(model, FineTuneModel):
         old = model.heads
-        device = old.standardise.mean.device
         task = Task(name=old.tasks[0].name if len(old.tasks) == 1 else "label", classes=names)
-        model.heads = TaskHeads([task], old.width, covariates=old.covariates, head=old.call).to(device)
+        heads = TaskHeads([task], old.width, covariates=old.covariates, head=old.call)
+        model.heads = heads.to(device=old.standardise.mean.device, dtype=old.standardise.mean.dtype)
+        model.heads.standardise.load_state_dict(old.standardise.state_dict())
         return model
     view = describe(model)
     parameter = next(model.parameters())

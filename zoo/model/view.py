@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
+from zoo.model.channels import plain_in, with_plain
 from zoo.model.checkpoint import is_file
 from zoo.model.weights import load_weights
 from zoo.registry.catalogue import CatalogueRow, catalogue
@@ -55,7 +56,7 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
     Args:
         name: `source/model` or `source/model.tag`.
         weights: a tag, a file of weights or the folder of a run, `none` for random weights, or None for the tag in the
-            name or the default one.
+            name or the default one. A tag goes before a file of the same name.
 
     Raises:
         UnknownNameError: unknown source, model or tag.
@@ -67,8 +68,9 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
     if tag and weights and weights not in (tag, "none"):
         raise ZooError(f"{name} names the weights {tag!r} and --weights says {weights!r}; give one of them")
     record = SOURCES.get(source)
-    if weights and is_file(weights):
-        return load_weights(_built(row, record, None), Path(weights), record.convert)
+    if weights and (is_file(weights) or _is_here(weights, row)):
+        view = with_plain(_built(row, record, None), plain_in(Path(weights)))
+        return load_weights(view, Path(weights), record.convert)
     wanted = _tag(row, weights or tag)
     return _built(row, record, None if wanted == "none" else wanted)
 
@@ -77,7 +79,17 @@ def _built(row: CatalogueRow, source: BackboneSource, tag: str | None) -> Backbo
     """The source's view, named as the catalogue names it: with its distribution where two claim the source's name."""
     view = source.build(row.entry.name, tag)
     check_view(view)
+    if view.weights != (tag or "none"):
+        raise PluginError(
+            f"the source {row.source} of {row.distribution} was asked for {row.entry.name} with the weights "
+            f"{tag or 'none'!r} and gave a view that says {view.weights!r}"
+        )
     return dataclasses.replace(view, name=row.name)
+
+
+def _is_here(weights: str, row: CatalogueRow) -> bool:
+    """Whether a word that is no tag of this backbone names something in the current directory."""
+    return weights != "none" and weights not in row.entry.tags and Path(weights).exists()
 
 
 def _tag(row: CatalogueRow, asked: str | None) -> str:

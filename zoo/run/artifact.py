@@ -22,12 +22,13 @@ from torch import Tensor
 from zoo.errors import RunError, ZooError
 from zoo.features.prefix import Recipe
 from zoo.model.adapt import adapt_input, read_input
-from zoo.model.load import assemble, strip
+from zoo.model.channels import PLAIN, plain_convolutions, stated_plain, with_plain
+from zoo.model.load import assemble, in_full, one_head, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.run.files import read_json, write_whole
 from zoo.run.provenance import missing, name_here, plugins_of
-from zoo.specs import Task, parse_options
+from zoo.specs import Task
 
 FORMAT = 1
 """Version of the artifact; a newer one is refused, an older one is read."""
@@ -124,7 +125,8 @@ def serialise(artifact: Artifact) -> bytes:
         "tasks": [{"name": t.name, "kind": t.kind, "classes": t.classes} for t in artifact.tasks],
         "preprocessing": {name: getattr(spec, name) for name in spec.__slots__},
         "feature": model.kind,
-        "head": str(model.heads.call),
+        "head": str(in_full(model.heads.call)),
+        PLAIN: plain_convolutions(model.view),
         "covariate_columns": model.heads.covariates,
         "recipe": asdict(artifact.recipe),
         "logit_bias": artifact.logit_bias,
@@ -197,13 +199,14 @@ def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Na
     spec = read_input(header["preprocessing"])
     # The random network is made for its own default weights; the run's images may be larger, or have more channels.
     backbone = names.get(("backbone", header["backbone"]), header["backbone"])
-    view = strip(adapt_input(build_view(backbone, "none"), size=spec.size, channels=spec.channels))
+    view = with_plain(build_view(backbone, "none"), stated_plain(header))
+    view = strip(adapt_input(view, size=spec.size, channels=spec.channels))
     view = replace(view, input=spec, weights=header["weights"], licence=header["licence"])
     tasks = [
         Task(name=task["name"], kind=task["kind"], classes=tuple(task["classes"]))
         for task in json.loads(header["tasks"])
     ]
-    head = parse_options(header["head"])[0]
+    head = one_head(header["head"])  # of runs of the first releases as it was typed
     head = replace(head, name=names.get(("head", head.name), head.name))
     columns = json.loads(header["covariate_columns"])
     model = assemble(view, tasks, kind=header["feature"], covariates=columns, head=head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from zoo.errors import NameClashError, UnknownNameError
 from zoo.model.network import FineTuneModel
 from zoo.registry.lookup import HEADS, IMPUTERS, SOURCES, Shelf
+from zoo.registry.plugins import describe_failures
 
+_SEPARATORS = re.compile(r"[-_.]+")
 _SHELVES: dict[str, Shelf[Any]] = {"backbone": SOURCES, "head": HEADS, "imputer": IMPUTERS}
 
 
@@ -30,33 +33,52 @@ def _record_name(kind: str, name: str) -> str:
 
 def name_here(kind: str, name: str, distribution: str) -> str:
     """The name by which this distribution's own is found: with the distribution before it where others claim it."""
-    shelf = _SHELVES[kind]
+    shelf, record_name = _SHELVES[kind], _record_name(kind, name)
     try:
-        shelf.get(_record_name(kind, name))
-    except NameClashError:
-        return name if ":" in name else f"{distribution}:{name}"
+        shelf.get(record_name)
     except UnknownNameError:
-        pass  # the caller says so
+        return name  # the caller says so
+    except NameClashError:
+        own = [plugin.distribution for plugin, record in shelf.items() if record.name == record_name]
+        here = next((spelt for spelt in own if _same(spelt, distribution)), distribution)
+        return name if ":" in name else f"{here}:{name}"
     return name
 
 
 def missing(stated: Sequence[Sequence[str]]) -> str:
-    """A sentence about each thing that a run needs and that is not here, or an empty string."""
-    return "; ".join(lost for kind, name, home, was in stated if (lost := _lost(kind, name, home, was)))
+    """A sentence about each thing that a run needs and that is not here, or an empty string.
+
+    Plugins that did not load, or are switched off, are named after them: they may be why.
+    """
+    lost = "; ".join(said for kind, name, home, was in stated if (said := _lost(kind, name, home, was)))
+    return lost and lost + describe_failures()
 
 
 def _lost(kind: str, name: str, distribution: str, was: str) -> str:
     wanted = f"it needs the {kind} {name}, which {distribution} {was} offered when it was made"
     try:
-        _SHELVES[kind].get(_record_name(kind, name_here(kind, name, distribution)))
+        home = _SHELVES[kind].home(_record_name(kind, name_here(kind, name, distribution)))
     except UnknownNameError:
-        pass
+        return wanted + _whereabouts(distribution, was)
     except NameClashError as error:
         return f"{wanted}; {error}"
-    else:
+    if _same(home.distribution, distribution):
         return ""
+    return (
+        f"{wanted}{_whereabouts(distribution, was)}; the {kind} {name} that is here is another one, "
+        f"of {home.distribution} {home.version}"
+    )
+
+
+def _whereabouts(distribution: str, was: str) -> str:
     try:
         now = version(distribution)
     except PackageNotFoundError:
-        return f"{wanted} and which is not installed: pip install {distribution}=={was}"
-    return f"{wanted}; {distribution} {now} is installed and does not offer it (`zoo plugins` shows what it offers)"
+        return f" and which is not installed: pip install {distribution}=={was}"
+    older = "" if now == was else f"; {was} did: pip install {distribution}=={was}"
+    return f"; {distribution} {now} is installed and does not offer it (`zoo plugins` shows what it offers{older})"
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two spellings name one distribution: packaging takes `Acme_Zoo` and `acme-zoo` for the same."""
+    return _SEPARATORS.sub("-", one).lower() == _SEPARATORS.sub("-", other).lower()

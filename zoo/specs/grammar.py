@@ -75,7 +75,7 @@ def _spell(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_spell(key)}: {_spell(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str) and (value.lower() in _WORDS or not re.fullmatch(r"[A-Za-z_][\w\-./]*", value)):
-        return f'"{value}"'
+        return f"'{value}'" if '"' in value else f'"{value}"'
     return str(value)
 
 

@@ -90,9 +90,9 @@ def _loads(source: BackboneSource, model: str, weights: Weights) -> None:
     one, two, other = (dict(view.module.named_parameters()) for view in (first, again, random))
     moved = [key for key in one if not torch.equal(one[key], two[key])]
     require(not moved, f"{name} is another network each time it is built: {listed(moved)}")
-    names = [key for stage in first.stages for key in stage.parameters if one[key].numel() > 1]
+    names = [key for stage in first.stages for key in stage.parameters if one[key].ndim > 1]
     same = [key for key in names if key in other and torch.equal(one[key], other[key])]
-    # Scales and biases may have been trained to what they start from; hardly half of them all.
+    # Some start at zero and may have been kept there; hardly half of the matrices and kernels.
     require(2 * len(same) < len(names), f"{name} has the values of random weights: {listed(same)}")
 
 

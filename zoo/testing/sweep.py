@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.grid.rows import Cell
 from zoo.registry.catalogue import installed
+from zoo.registry.digest import package_digest
 from zoo.registry.lookup import SOURCES
 from zoo.registry.plugins import Plugin, find_plugins
 from zoo.registry.tables import library_version
@@ -27,8 +25,6 @@ from zoo.testing.specimen import Specimen
 
 CHECKED = ("zoo.specs", "zoo.registry", "zoo.data", "zoo.model", "zoo.training", "zoo.testing")
 """Packages of ours whose code decides how a check ends."""
-
-CONTENT = (".py", ".json", ".safetensors")
 
 
 def backbone_cells(plugin: Plugin, source: str, models: Sequence[str]) -> list[Cell]:
@@ -83,29 +79,15 @@ def measure(specimen: Specimen) -> dict[str, Any]:
 
 
 def _context(plugin: Plugin, source: BackboneSource | None) -> dict[str, str]:
-    table = source.table if source else None
+    table = source.table if source else None  # it is made of what is found
+    digests = [package_digest(package, without=table) for package in (*CHECKED, plugin.module.partition(".")[0])]
     found = {
         "backbone-zoo": version("backbone-zoo"),
         "torch": torch.__version__,
         plugin.distribution: plugin.version,
-        "code": _digest((*CHECKED, plugin.module.partition(".")[0]), table),
+        "code": hashlib.blake2b("".join(digests).encode(), digest_size=8).hexdigest(),
     }
     if source is not None:
         library, its_version = library_version(source, plugin.distribution)
         found[library] = its_version
     return found
-
-
-@cache
-def _digest(packages: tuple[str, ...], table: Path | None) -> str:
-    """Hash of the files of some packages or modules, but for the table that is made of what is found."""
-    total = hashlib.blake2b(digest_size=8)
-    for name in packages:
-        spec = find_spec(name)
-        places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-        files = [path for place in places for path in place.rglob("*") if path.suffix in CONTENT and path != table]
-        if spec and spec.origin and not places:
-            files = [Path(spec.origin)]
-        for path in sorted(files):
-            total.update(path.read_bytes())
-    return total.hexdigest()

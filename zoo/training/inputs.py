@@ -20,15 +20,18 @@ class Inputs(Protocol):
 
 
 class CachedFeatures:
-    """Features (N, width) computed before training; `positions` maps rows of the table to them."""
+    """Features (N, width) or (N, tokens, width) computed before training; `positions` maps rows of the table to them.
+
+    They stay in the precision in which they were computed; each batch is converted when it is taken.
+    """
 
     def __init__(self, features: Tensor, positions: Tensor, device: torch.device) -> None:
-        self._features = features.float().to(device)
+        self._features = features.to(device)
         self._positions = positions.to(device)
 
     def take(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Features (B, width), float32."""
-        return (self._features[self._positions[rows.to(self._features.device)]],)
+        """Features (B, width) or (B, tokens, width), float32."""
+        return (self._features[self._positions[rows.to(self._features.device)]].float(),)
 
 
 class LiveFeatures:
@@ -39,7 +42,7 @@ class LiveFeatures:
         self._images = images
 
     def take(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Features (B, width), float32."""
+        """Features (B, width) or (B, tokens, width), float32."""
         # Cloned, because what inference mode makes cannot be saved for a backward pass.
         return (self._prefix(self._images.pixels(rows)).float().clone(),)
 
