@@ -115,7 +115,7 @@ def test_a_size_that_does_not_go_through_names_sizes_that_may():
 
     with pytest.raises(ZooError, match=r"a check inside the network failed \(AssertionError\); it was made for 32"):
         adapt_input(_view(extract=check), size=64)
-    with pytest.raises(ZooError, match=r"turns one image of 64 x 64 pixels into features of shape \(1, 5, 32, 32\)"):
+    with pytest.raises(ZooError, match=r"turns two images of 64 x 64 pixels into features of shape \(2, 5, 32, 32\)"):
         adapt_input(_view(extract=lambda module, images, _: module.conv(images)), size=64)
 
 
@@ -339,3 +339,10 @@ def test_inputs_are_read_back_from_json():
     assert read_input('{"size": [4, 4], "resize": 5, "mean": [0.5], "std": [0.1]}') == InputSpec(
         size=(4, 4), resize=5, mean=(0.5,), std=(0.1,)
     )
+
+
+def test_a_size_at_which_nothing_is_left_of_the_image_is_refused():
+    said = r"gives two different images of 7 x 7 pixels the same features: .* try 32 x 32 pixels \(multiples of 32\)"
+    with pytest.raises(ZooError, match=said):
+        zoo.load("lite/efficientnet_lite0", num_classes=2, size=7)
+    assert zoo.load("lite/efficientnet_lite0", num_classes=2, size=32).view.input.size == (32, 32)

@@ -14,7 +14,7 @@ from zoo.model.load import in_full, one_head
 from zoo.registry import plugins
 from zoo.registry.plugins import Plugin
 from zoo.run.artifact import Artifact, load_artifact, write_model
-from zoo.specs import HeadRecord, bind
+from zoo.specs import Argument, Call, HeadRecord, bind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,9 @@ def test_a_head_with_a_value_that_the_grammar_cannot_write_stays_as_it_was_typed
 
 def test_a_head_with_a_text_that_cannot_be_read_back_stays_as_it_was_typed(swirl):
     swirl(First)
-    typed = one_head("swirl(words='say \"a\"')")
+    typed = Call(name="swirl", arguments=(Argument(name="words", value='"it\'s"', column=6),))
     assert in_full(typed) is typed
+    said = one_head("swirl(words='say \"a\"')")
+    assert bind(one_head(str(in_full(said))), First).words == 'say "a"'
     with pytest.raises(OptionError, match="swirl has no parameter 'sice'"):
         in_full(one_head("swirl(sice=1)"))

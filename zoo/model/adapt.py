@@ -81,14 +81,14 @@ def _pixels(size: tuple[int, int]) -> str:
 
 @torch.no_grad()
 def _prove(view: BackboneView, old: InputSpec) -> None:
-    """One image goes through, or the error says so."""
+    """Two different images go through and give different features, or the error says so."""
     modes = [(module, module.training) for module in view.module.modules()]
     like = next(view.module.parameters())
     spec, feature = view.input, view.features[0]
-    image = torch.zeros(1, spec.channels, *spec.size, device=like.device, dtype=like.dtype)
+    images = torch.linspace(-2, 2, 2 * spec.channels * spec.size[0] * spec.size[1]).reshape(2, -1, *spec.size)
     try:
         view.module.eval()
-        features = view.extract(view.module, image, feature.name)
+        features = view.extract(view.module, images.to(like), feature.name)
     except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
         reason = str(error).split("\n")[0] or f"a check inside the network failed ({type(error).__name__})"
         raise ZooError(
@@ -98,9 +98,14 @@ def _prove(view: BackboneView, old: InputSpec) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
-    if features.shape[0] != 1 or features.shape[-1] != feature.width:
+    if features.shape[0] != 2 or features.shape[-1] != feature.width:
         shape = tuple(features.shape)
-        raise ZooError(f"{view.name} turns one image of {_pixels(spec.size)} into features of shape {shape}")
+        raise ZooError(f"{view.name} turns two images of {_pixels(spec.size)} into features of shape {shape}")
+    if not features.is_meta and torch.equal(features[0], features[1]):
+        raise ZooError(
+            f"{view.name} gives two different images of {_pixels(spec.size)} the same features: nothing is left of so "
+            f"small an image{_near(view, old)}"
+        )
 
 
 def _near(view: BackboneView, old: InputSpec) -> str:

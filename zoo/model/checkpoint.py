@@ -133,6 +133,8 @@ def _unpickle(path: Path) -> Any:
                 "code. Where you trust the file, save its tensors alone: torch.save(model.state_dict(), 'weights.pth')"
             ) from None
         said = str(error).split("\n")[0][:200]
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to read it without this protection
+            said = "it is no pickle of tensors"
         raise WeightsError(f"{path} cannot be read ({type(error).__name__}: {said}): {_DAMAGED}") from None
 
 
