@@ -123,6 +123,10 @@ def acme(site):
     points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["zoo"].items())
     (info / "entry_points.txt").write_text(f"[zoo]\n{points}")
     _fixtures._forget()
+    from acme_zoo._network import PatchNet
+    from safetensors.torch import save_file
+
+    save_file(PatchNet(8).state_dict(), site / "acme_zoo" / "patch8.safetensors")
     return site / "acme_zoo"
 
 
@@ -152,9 +156,7 @@ def test_its_package_passes_every_check(acme):
 
 def test_its_network_loads_its_weights_and_takes_other_images(acme):
     from acme_zoo._network import PatchNet
-    from safetensors.torch import save_file
 
-    save_file(PatchNet(8).state_dict(), acme / "patch8.safetensors")
     model = zoo.load("acme/patch8.acme_shapes", num_classes=3, freeze="last(1)", size=64, channels=2)
     assert model(torch.zeros(2, 2, 64, 64)).shape == (2, 3)
     zoo.freeze(PatchNet(16), "last(1)").verify()
