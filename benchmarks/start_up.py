@@ -28,11 +28,12 @@ CASES = {
     "import_zoo_seconds": (["-c", "import zoo"], 0.1),
     "help_seconds": (["-m", "zoo", "--help"], 0.3),
     "help_of_train_seconds": (["-m", "zoo", "train", "--help"], None),
-    "warm_list_seconds": (["-m", "zoo", "list", "--limit", "5"], 0.3),
-    "warm_list_all_seconds": (["-m", "zoo", "list", "--json"], None),
+    "warm_list_seconds": (["-m", "zoo", "list"], 0.3),
+    "warm_list_with_options_seconds": (["-m", "zoo", "list", "--limit", "5"], 0.3),
+    "warm_list_as_json_seconds": (["-m", "zoo", "list", "--json"], None),
     "cold_list_seconds": (["-m", "zoo", "list", "--limit", "5"], 8.0),
 }
-LIGHT = ("import_zoo_seconds", "help_seconds", "help_of_train_seconds", "warm_list_seconds", "warm_list_all_seconds")
+LIGHT = tuple(name for name in CASES if name not in ("python_seconds", "cold_list_seconds"))
 HEAVY = ("torch", "torchvision", "timm", "polars", "numpy", "sklearn", "matplotlib", "PIL")
 
 

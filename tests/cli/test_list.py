@@ -8,7 +8,9 @@ from importlib.metadata import version
 
 import pytest
 
-from zoo.cli import main
+from zoo.cli import list_command, main
+from zoo.cli.output import parse
+from zoo.config import ListConfig
 from zoo.registry.plugins import Plugin
 from zoo.specs import HeadRecord
 
@@ -179,3 +181,8 @@ def test_verbose_plugins_say_what_each_thing_is(capsys, one_plugin):
     assert lines[1:] == ["    plain  one layer", "    mute   says nothing about itself"]
     found = json.loads(output(capsys, "plugins", "--json").out)
     assert found[0]["summaries"] == {"heads": {"plain": "one layer", "mute": ""}}
+
+
+@pytest.mark.parametrize("words", [[], ["resnet"], ["timm/*", "torchvision/*"]])
+def test_names_without_options_mean_what_the_parser_makes_of_them(words):
+    assert list_command._options(words) == parse(ListConfig, "list", words)

@@ -17,7 +17,7 @@ def run(words: Sequence[str]) -> None:
     from zoo.registry.catalogue import catalogue
     from zoo.registry.origins import Disk
 
-    config = parse(ListConfig, "list", words)
+    config = _options(words)
     if config.json and config.csv:
         raise ZooError("--json and --csv are two formats; choose one")
     chosen = choose(config)
@@ -31,3 +31,10 @@ def run(words: Sequence[str]) -> None:
     for said in (chosen.footnote, *catalogue().problems):
         if said:
             sys.stderr.write(f"zoo list: {said}\n")
+
+
+def _options(words: Sequence[str]) -> ListConfig:
+    """The options; names alone need no parser, whose import would be a third of the command's time."""
+    if any(word.startswith("-") for word in words):
+        return parse(ListConfig, "list", words)
+    return ListConfig(pattern=tuple(words)) if words else ListConfig()

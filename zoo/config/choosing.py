@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tyro.conf import Positional
+from zoo.config.marks import Positional
 
 
 @dataclass(frozen=True, kw_only=True)

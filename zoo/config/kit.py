@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from zoo.config.marks import Positional, UseAppendAction, arg
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from zoo.disk import cache_folder, write_whole
 from zoo.errors import NameClashError, RunError
 from zoo.hooks import GROUP
+from zoo.registry.digest import package_files
 from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource, Weights
 
 FORMAT = 4
@@ -73,7 +73,8 @@ def _sources() -> list[tuple[str, int, int]]:
     The user's own tables of measured facts are among them.
     """
     files: list[tuple[str, int, int]] = []
-    paths = [path for module in sorted(_modules() - {"zoo"}) for path in _files(module)]
+    modules = sorted(_modules() - {"zoo"})
+    paths = [path for module in modules for _, path in package_files(module, (".py", ".json"))]
     for path in [*paths, *sorted((cache_folder() / "tables").glob("*.json"))]:
         with contextlib.suppress(OSError):  # a dangling link, such as an editor's lock file
             status = path.stat()
@@ -88,23 +89,6 @@ def _modules() -> set[str]:
         with contextlib.suppress(AttributeError):  # it names no module at all; loading it says so
             modules.add(point.module.partition(".")[0])
     return modules
-
-
-def _files(module: str) -> list[Path]:
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return []
-    if spec is None:
-        return []
-    if spec.submodule_search_locations is None:
-        return [Path(spec.origin)] if spec.origin else []
-    return sorted(
-        path
-        for folder in spec.submodule_search_locations
-        for path in Path(folder).rglob("*")
-        if path.suffix in (".py", ".json")
-    )
 
 
 def catalogue_key() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +41,7 @@ def package_digest(module: str, *, without: Path | None = None) -> str:
         without: a file that is left out, such as a table of what was measured of the rest.
     """
     total = hashlib.blake2b(digest_size=8)
-    for name, path in _files(module):
+    for name, path in package_files(module):
         if path == without:
             continue
         status = path.stat()
@@ -51,8 +52,13 @@ def package_digest(module: str, *, without: Path | None = None) -> str:
     return total.hexdigest()
 
 
-def _files(module: str) -> list[tuple[str, Path]]:
-    """The files by their names below the package, sorted."""
+def package_files(module: str, endings: Container[str] = CONTENT) -> list[tuple[str, Path]]:
+    """The files of a package or module by their names below it, sorted; none for a module that is not there.
+
+    Args:
+        module: as it is imported; it is looked up, not imported.
+        endings: which files of a package count.
+    """
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
@@ -65,5 +71,5 @@ def _files(module: str) -> list[tuple[str, Path]]:
         (path.relative_to(folder).as_posix(), path)
         for folder in map(Path, spec.submodule_search_locations)
         for path in folder.rglob("*")
-        if path.suffix in CONTENT and path.is_file()
+        if path.suffix in endings and path.is_file()
     )
