@@ -33,7 +33,7 @@ class Fixed:
     def __init__(self, features):
         self.features = features
 
-    def take(self, rows):
+    def take(self, rows, epoch=None):
         return (self.features[rows],)
 
 
@@ -135,7 +135,7 @@ def test_a_sampler_draws_from_the_training_rows_alone():
     asked = []
 
     class Watched(Fixed):
-        def take(self, rows):
+        def take(self, rows, epoch=None):
             asked.append(rows)
             return super().take(rows)
 

@@ -14,8 +14,11 @@ from zoo.features.prefix import Prefix, normalise
 class Inputs(Protocol):
     """Gives what crosses the boundary, for any rows of the table."""
 
-    def take(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Tensors (B, …) on the training device for int64 positions (B,) in the table."""
+    def take(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, ...]:
+        """Tensors (B, …) on the training device for int64 positions (B,) in the table.
+
+        In training `epoch` counts from 0 and chooses the augmented view of each row; None means the image as it is.
+        """
         ...
 
 
@@ -29,7 +32,7 @@ class CachedFeatures:
         self._features = features.to(device)
         self._positions = positions.to(device)
 
-    def take(self, rows: Tensor) -> tuple[Tensor, ...]:
+    def take(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, ...]:
         """Features (B, width) or (B, tokens, width), float32."""
         return (self._features[self._positions[rows.to(self._features.device)]].float(),)
 
@@ -41,7 +44,7 @@ class LiveFeatures:
         self._prefix = prefix
         self._images = images
 
-    def take(self, rows: Tensor) -> tuple[Tensor, ...]:
+    def take(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, ...]:
         """Features (B, width) or (B, tokens, width), float32."""
         # Cloned, because what inference mode makes cannot be saved for a backward pass.
         return (self._prefix(self._images.pixels(rows)).float().clone(),)
@@ -55,7 +58,7 @@ class Pixels:
         self._device = device
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
-    def take(self, rows: Tensor) -> tuple[Tensor, ...]:
+    def take(self, rows: Tensor, epoch: int | None = None) -> tuple[Tensor, ...]:
         """Images (B, C, H, W), float32."""
         pixels = self._images.pixels(rows)
         if self._device.type == "cuda":

@@ -175,7 +175,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
             torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
             for step, rows in enumerate(self._batches(order)):
-                total += self._step(rows) * len(rows)
+                total += self._step(rows, epoch) * len(rows)
                 now = time.perf_counter()
                 if progress and now - shown > 0.1:
                     done = epoch * self.steps_per_epoch + min(step + 1, self.steps_per_epoch)
@@ -186,19 +186,20 @@ class Trainer:
             raise ZooError(f"the loss of epoch {epoch + 1} is {loss}; lower the learning rate (--lr, --backbone-lr)")
         return loss, len(order)
 
-    def _step(self, rows: Tensor) -> Tensor:
-        loss = self._loss(rows)
+    def _step(self, rows: Tensor, epoch: int) -> Tensor:
+        batch = self._batch(rows, epoch)
+        loss = total_loss(self._forward(batch), batch.targets, self.tasks, self.answers)
         (loss + self.heads.penalty(self.settings.rates.head_l2)).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
         return loss.detach()
 
-    def _batch(self, rows: Tensor) -> Batch:
+    def _batch(self, rows: Tensor, epoch: int | None = None) -> Batch:
         device, data = self.settings.device, self.data
         return Batch(
             rows=rows,
-            inputs=data.inputs.take(rows),
+            inputs=data.inputs.take(rows, epoch),
             covariates=None if data.covariates is None else data.covariates[rows].to(device),
             targets={name: target.take(rows).to(device) for name, target in data.targets.items()},
         )
@@ -206,10 +207,6 @@ class Trainer:
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(self.settings.device.type, dtype=torch.bfloat16, enabled=self.settings.autocast):
             return self.suffix(batch.inputs, batch.covariates)
-
-    def _loss(self, rows: Tensor) -> Tensor:
-        batch = self._batch(rows)
-        return total_loss(self._forward(batch), batch.targets, self.tasks, self.answers)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
