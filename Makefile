@@ -25,8 +25,10 @@ test: install
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+# Some hours on two cores; stopped, it goes on where it was. BENCH passes options, as in BENCH="--rows 600 --rounds 1".
 bench: install
-	$(BIN)/python benchmarks/tutorial_loop.py
+	$(BIN)/python -m pip install --quiet --editable ".[lite,elpv,bench]"
+	$(BIN)/python benchmarks/fine_tuning.py $(BENCH)
 
 clean:
 	rm -rf $(VENV)

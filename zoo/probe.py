@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -39,28 +40,82 @@ def race(calls: Sequence[Callable[[], object]], device: torch.device, *, rounds:
     return best
 
 
+V = TypeVar("V")
+
+
+def remembered(path: Path, measure: Callable[[], V]) -> V:
+    """What was measured once on this machine, read from `path` where it is, so that a second run decides as the first.
+
+    Args:
+        path: a JSON file.
+        measure: gives JSON values.
+    """
+    return _remembered(path, measure)[0]
+
+
+def _remembered(path: Path, measure: Callable[[], V]) -> tuple[V, bool]:
+    """The value, and whether it was read."""
+    try:
+        found: V = json.loads(path.read_text(encoding="utf-8"))
+        return found, True
+    except (OSError, ValueError):
+        pass  # never measured here, or damaged: measured now
+    value = measure()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(value), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        return value, False  # a cache that cannot be written costs time, nothing else
+    return value, False
+
+
 def remembered_race(
     path: Path, names: Sequence[str], calls: Sequence[Callable[[], object]], device: torch.device
 ) -> tuple[list[float], bool]:
-    """`race`, measured once on this machine and then read from `path`, so that a second run decides as the first did.
+    """`race`, measured once on this machine and then read from `path`.
 
     Returns:
         Seconds of each call, and whether they were read.
     """
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return [float(stored[name]) for name in names], True
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never measured here, or damaged: measured now
-    seconds = race(calls, device)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(dict(zip(names, seconds, strict=True))), encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        return seconds, False  # a cache that cannot be written costs time, nothing else
-    return seconds, False
+
+    def measure() -> dict[str, float]:
+        return dict(zip(names, race(calls, device), strict=True))
+
+    found, read = _remembered(path, measure)
+    if not (isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in names)):
+        path.unlink(missing_ok=True)
+        found, read = _remembered(path, measure)
+    return [float(found[name]) for name in names], read
+
+
+DISK_PROBE_BYTES = 2**26
+
+
+def disk_speed(folder: Path) -> tuple[float, float]:
+    """Bytes a second of the disk that holds `folder`: written to it for good, and read again, mostly from memory.
+
+    Measured once and remembered.
+    """
+
+    def measure() -> list[float]:
+        path = folder / f".disk-probe-{os.getpid()}"
+        data = os.urandom(DISK_PROBE_BYTES)
+        try:
+            started = time.perf_counter()
+            with path.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            written = time.perf_counter()
+            path.read_bytes()
+            return [len(data) / (written - started), len(data) / (time.perf_counter() - written)]
+        finally:
+            path.unlink(missing_ok=True)
+
+    write, read = remembered(folder / "speeds" / "disk.json", measure)
+    return write, read
 
 
 def device_name(device: torch.device) -> str:

@@ -157,7 +157,7 @@ def test_a_stop_leaves_whole_shards_no_threads_and_the_filters_as_they_were(phot
         assert list(warnings.filters) == before
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("zoo-decode")]
     (store,) = cache.iterdir()
-    assert {path.suffix for path in store.iterdir()} == {".json", ".safetensors"}
+    assert not [path for path in store.iterdir() if path.name.startswith(".")]
     assert ingest(photos, SPEC, cache, workers=1).decoded == 3
 
 
@@ -178,3 +178,16 @@ def test_a_cache_that_loses_pixels_meanwhile_says_so(photos, cache, monkeypatch)
 def test_a_network_of_other_channels_is_refused(photos, cache):
     with pytest.raises(DataError, match="decoded to 3 channels, but the network takes 1"):
         ingest(photos, InputSpec(size=(8, 8), resize=8, mean=(0.5,), std=(0.5,)), cache)
+
+
+def test_pixels_that_a_disk_spoilt_are_decoded_anew_and_it_is_told(photos, cache):
+    first = ingest(photos, SPEC, cache)
+    before = first.pixels(np.arange(6))
+    (shard,) = cache.glob("*/*.safetensors")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    again = ingest(photos, SPEC, cache)
+    assert (again.decoded, again.hits) == (5, 1)
+    assert torch.equal(again.pixels(np.arange(6)), before)
+    assert "its content is not what was written" in again.store.problems[0]

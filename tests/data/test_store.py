@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from zoo.data import store as module
 from zoo.data.store import RowStore
 from zoo.errors import DataError
 
@@ -165,6 +167,23 @@ def damage_digests(path):
     save_file({**held, "digests": held["digests"].float()}, path)
 
 
+def damage_flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def damage_flip_digest(path):
+    content = bytearray(path.read_bytes())
+    at = content.index(bytes([1, *[0] * 15]))
+    content[at + 7] ^= 128
+    path.write_bytes(content)
+
+
+def damage_checksum(path):
+    save_file(load_file(path), path)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -173,6 +192,9 @@ def damage_digests(path):
         (damage_foreign, "not written by this program"),
         (damage_dtype, r"it holds \(1, 2\) of torch.float16"),
         (damage_digests, r"its digests are \(1, 16\) of torch.float32"),
+        (damage_flip, "its content is not what was written"),
+        (damage_flip_digest, "its content is not what was written"),
+        (damage_checksum, "it has no checksum"),
     ],
 )
 def test_a_damaged_shard_is_removed_and_told_and_the_rest_stays(open_store, damage, reason):
@@ -188,7 +210,85 @@ def test_a_damaged_shard_is_removed_and_told_and_the_rest_stays(open_store, dama
     assert len(again.problems) == 1
     assert re.search(rf"was removed, its rows are made anew: .*{reason}", again.problems[0])
     again.append(digests_of(1), rows_of(1))
-    assert open_store().problems == []
+    last = open_store()
+    assert torch.equal(last.gather(last.find(digests_of(1, 2))), rows_of(1, 2))
+    assert last.problems == []
+
+
+def test_damage_that_another_process_wrote_meanwhile_is_found_before_an_id_is_given(open_store):
+    mine, theirs = open_store(), open_store()
+    theirs.append(digests_of(1), rows_of(1))
+    damage_flip(*shards(theirs))
+    assert mine.find(digests_of(1)).tolist() == [-1]
+    assert "its content is not what was written" in mine.problems[0]
+
+
+def test_a_shard_that_was_written_to_while_in_use_is_an_error_and_made_anew_the_next_time(open_store):
+    store = open_store()
+    store.append(digests_of(1), rows_of(1))
+    damage_flip(*shards(store))
+    with pytest.raises(
+        DataError, match=r"changed while it was in use \(it was written to\); run again to make it anew"
+    ):
+        store.gather(np.array([0]))
+    assert open_store().find(digests_of(1)).tolist() == [-1]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the shards that are read whole."""
+    names, check = [], module.check_shard
+
+    def count(path, shape, dtype):
+        names.append(path.name)
+        check(path, shape, dtype)
+
+    monkeypatch.setattr(module, "check_shard", count)
+    return names
+
+
+def test_a_shard_is_not_read_again_until_it_changes_or_a_month_has_gone(open_store, reads, monkeypatch):
+    store = open_store()
+    store.append(digests_of(1), rows_of(1))
+    (shard,) = shards(store)
+    open_store()
+    assert reads == []  # whoever wrote it said so
+    os.utime(shard, (1e9, 1e9))
+    open_store()
+    open_store()
+    assert reads == [shard.name]  # changed once, read once
+    later = time.time() + 31 * 24 * 3600
+    monkeypatch.setattr("zoo.data.store_folder.time.time", lambda: later)
+    open_store()
+    open_store()
+    assert reads == [shard.name] * 2
+
+
+def test_a_shard_that_has_just_changed_is_not_remembered_because_it_may_change_again(open_store, reads):
+    store = open_store()
+    store.append(digests_of(1), rows_of(1))
+    (shard,) = shards(store)
+    os.utime(shard)
+    open_store()
+    open_store()
+    assert reads == [shard.name] * 2
+
+
+@pytest.mark.parametrize("lines", [b"\xff\x00 1 2", b"a\n\nb 1 2 3 4 5\n", b"half a li"])
+def test_a_damaged_memory_of_what_was_checked_costs_a_check_and_nothing_else(open_store, reads, lines):
+    store = open_store()
+    store.append(digests_of(1), rows_of(1))
+    (store.folder / "checked.txt").write_bytes(lines)
+    assert torch.equal(open_store().gather(np.array([0])), rows_of(1))
+    assert len(reads) == 1
+
+
+def test_a_memory_that_cannot_be_written_costs_a_check_and_nothing_else(open_store, reads):
+    store = open_store()
+    (store.folder / "checked.txt").mkdir()
+    store.append(digests_of(1), rows_of(1))
+    assert torch.equal(open_store().gather(np.array([0])), rows_of(1))
+    assert len(reads) == 1
 
 
 def test_a_shard_that_cannot_be_opened_is_told_and_kept(open_store):
@@ -218,28 +318,28 @@ def test_a_shard_that_goes_while_in_use_is_an_error_that_says_so(open_store):
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing_behind(open_store, monkeypatch, error, reason):
     store = open_store()
 
-    def fail(_tensors, path):
+    def fail(_tensors, path, metadata):
         path.write_bytes(b"half a shard")
         raise error
 
-    monkeypatch.setattr("zoo.data.store.save_file", fail)
+    monkeypatch.setattr("zoo.data.shards.save_file", fail)
     with pytest.raises(DataError, match=rf"the cache .* cannot be written: .*{reason}.*\. Make room there, or choose"):
         store.append(digests_of(1), rows_of(1))
-    assert [path.name for path in store.folder.iterdir()] == ["key.json"]
+    assert sorted(path.name for path in store.folder.iterdir()) == ["in-use.lock", "key.json"]
     assert open_store().find(digests_of(1)).tolist() == [-1]
 
 
 def test_a_stop_while_writing_leaves_nothing_behind(open_store, monkeypatch):
     store = open_store()
 
-    def stop(_tensors, path):
+    def stop(_tensors, path, metadata):
         path.write_bytes(b"half a shard")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zoo.data.store.save_file", stop)
+    monkeypatch.setattr("zoo.data.shards.save_file", stop)
     with pytest.raises(KeyboardInterrupt):
         store.append(digests_of(1), rows_of(1))
-    assert [path.name for path in store.folder.iterdir()] == ["key.json"]
+    assert sorted(path.name for path in store.folder.iterdir()) == ["in-use.lock", "key.json"]
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
@@ -250,8 +350,7 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
 
 def test_a_folder_that_goes_is_a_clear_error(open_store):
     store = open_store()
-    (store.folder / "key.json").unlink()
-    store.folder.rmdir()
+    shutil.rmtree(store.folder)
     with pytest.raises(DataError, match=r"the cache .* cannot be read: No such file or directory"):
         store.find(digests_of(1))
 

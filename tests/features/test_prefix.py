@@ -9,8 +9,9 @@ import torch
 from zoo.data.ingest import ingest
 from zoo.errors import IntegrityError, ZooError
 from zoo.features import choose
+from zoo.features.boundary import Boundary
 from zoo.features.choose import accept, choose_prefix, cross_validate
-from zoo.features.extract import extract
+from zoo.features.extract import keep
 from zoo.features.prefix import Prefix, Recipe, normalise, weights_digest
 from zoo.model.load import strip
 from zoo.model.view import build_view
@@ -20,6 +21,10 @@ from zoo.registry.plugins import Plugin
 from zoo.specs import BackboneSource
 
 CPU = torch.device("cpu")
+
+
+def whole(view):
+    return Boundary(view=view, kind="pooled", whole=True)
 
 
 @pytest.fixture
@@ -79,17 +84,17 @@ def test_features_are_computed_once_and_found_again(ready, tmp_path):
     view, images, _ = ready
     prefix = Prefix(view, "pooled", Recipe(), CPU)
     digest = weights_digest(view.module)
-    first = extract(prefix, images, np.arange(24), digest=digest, cache=tmp_path)
-    second = extract(prefix, images, np.arange(24)[::-1], digest=digest, cache=tmp_path)
+    first = keep(prefix, images, np.arange(24), digest=digest, cache=tmp_path)
+    second = keep(prefix, images, np.arange(24)[::-1], digest=digest, cache=tmp_path)
     assert (first.computed, second.computed) == (24, 0)
-    assert torch.equal(second.features, first.features.flip(0))
+    assert torch.equal(second.load(), first.load().flip(0))
 
 
 @pytest.mark.parametrize("change", ["weights", "precision", "backbone", "preprocessing"])
 def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, change):
     view, images, _ = ready
     plain = Prefix(view, "pooled", Recipe(), CPU)
-    extract(plain, images, np.arange(4), digest="one", cache=tmp_path)
+    keep(plain, images, np.arange(4), digest="one", cache=tmp_path)
     digest, other = "one", plain
     if change == "weights":
         digest = "two"
@@ -104,7 +109,7 @@ def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, 
             Recipe(),
             CPU,
         )
-    assert extract(other, images, np.arange(4), digest=digest, cache=tmp_path).computed == 4
+    assert keep(other, images, np.arange(4), digest=digest, cache=tmp_path).computed == 4
 
 
 @pytest.fixture
@@ -138,7 +143,7 @@ def test_features_are_found_again_by_the_plugin_that_they_were_computed_with_alo
     prefix = Prefix(dataclasses.replace(view, name="acme/net"), "pooled", Recipe(), CPU)
 
     def computed():
-        return extract(prefix, images, np.arange(4), digest="x", cache=tmp_path / "cache").computed
+        return keep(prefix, images, np.arange(4), digest="x", cache=tmp_path / "cache").computed
 
     install()
     assert [computed(), computed()] == [4, 0]
@@ -177,9 +182,9 @@ def test_the_same_file_twice_is_computed_once(shapes, tmp_path, ready):
     view, _, _ = ready
     paths, _ = shapes(3)
     images = ingest([*paths, *paths], view.input, tmp_path / "images")
-    found = extract(Prefix(view, "pooled", Recipe(), CPU), images, np.arange(6), digest="x", cache=tmp_path)
+    found = keep(Prefix(view, "pooled", Recipe(), CPU), images, np.arange(6), digest="x", cache=tmp_path)
     assert found.computed == 3
-    assert torch.equal(found.features[:3], found.features[3:])
+    assert torch.equal(found.load()[:3], found.load()[3:])
 
 
 class Fake:
@@ -240,11 +245,11 @@ def test_a_recipe_that_does_not_run_is_passed_over_with_its_reason(ready, tmp_pa
 
     monkeypatch.setattr(Prefix, "__call__", picky)
     options = {"device": CPU, "memory": tmp_path / "speeds", "compute": lambda p, rows: p(images.pixels(rows))}
-    chosen = choose_prefix(view, "pooled", images, np.arange(24), labels, **options)
+    chosen = choose_prefix(whole(view), images, np.arange(24), labels, **options)
     assert chosen.prefix.recipe.precision == "fp32"
     assert "does not run: no kernel for BFloat16" in chosen.decisions[-1].why
     with pytest.raises(ZooError, match="runs under none of"):
-        choose_prefix(view, "pooled", images, np.arange(24), labels, precision="bf16", **options)
+        choose_prefix(whole(view), images, np.arange(24), labels, precision="bf16", **options)
 
 
 def test_what_was_computed_before_a_stop_is_kept(ready, tmp_path):
@@ -256,8 +261,8 @@ def test_what_was_computed_before_a_stop_is_kept(ready, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(prefix, images, np.arange(24), digest="x", cache=tmp_path, batch=8, progress=stop)
-    assert extract(prefix, images, np.arange(24), digest="x", cache=tmp_path, batch=8).computed == 8
+        keep(prefix, images, np.arange(24), digest="x", cache=tmp_path, batch=8, progress=stop)
+    assert keep(prefix, images, np.arange(24), digest="x", cache=tmp_path, batch=8).computed == 8
 
 
 def test_too_few_labelled_rows_are_not_cross_validated():
@@ -283,10 +288,10 @@ def test_the_fastest_accepted_recipe_is_chosen_and_remembered(ready, tmp_path, m
 
     options = {"device": CPU, "compute": compute, "memory": tmp_path / "speeds"}
     for _ in range(2):
-        chosen = choose_prefix(view, "pooled", images, np.arange(24), labels, **options)
+        chosen = choose_prefix(whole(view), images, np.arange(24), labels, **options)
         assert chosen.prefix.recipe.precision == expected
     assert raced == [4]
     assert "measured by an earlier run" in chosen.decisions[-1].why
-    asked = choose_prefix(view, "pooled", images, np.arange(24), labels, precision="fp32", **options)
+    asked = choose_prefix(whole(view), images, np.arange(24), labels, precision="fp32", **options)
     assert asked.prefix.recipe.precision == "fp32"
     assert "fp32 was asked for" in asked.decisions[-1].why

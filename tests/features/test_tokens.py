@@ -8,7 +8,7 @@ from zoo.data.ingest import ingest
 from zoo.errors import ZooError
 from zoo.features import memory
 from zoo.features.choose import accept
-from zoo.features.extract import extract
+from zoo.features.extract import extract, keep
 from zoo.features.memory import available_memory, check_memory
 from zoo.features.prefix import Prefix, Recipe, normalise
 from zoo.model.load import strip
@@ -30,23 +30,23 @@ def ready(shapes, tmp_path):
 def test_tokens_are_computed_once_and_found_again_in_their_precision(ready, tmp_path, precision):
     view, images = ready
     prefix = Prefix(view, "tokens", Recipe(precision=precision), CPU)
-    first = extract(prefix, images, np.arange(6), digest="x", cache=tmp_path, batch=2)
-    again = extract(prefix, images, np.array([4, 1]), digest="x", cache=tmp_path)
+    first = keep(prefix, images, np.arange(6), digest="x", cache=tmp_path, batch=2)
+    again = keep(prefix, images, np.array([4, 1]), digest="x", cache=tmp_path)
     assert (first.computed, again.computed) == (6, 0)
-    assert first.features.shape == (6, *prefix.shape) == (6, 101, 64)
-    assert first.features.dtype == prefix.dtype
-    assert torch.equal(again.features, first.features[[4, 1]])
+    assert first.load().shape == (6, *prefix.shape) == (6, 101, 64)
+    assert first.load().dtype == prefix.dtype
+    assert torch.equal(again.load(), first.load()[[4, 1]])
     if precision == "fp32":
         with torch.no_grad():
             reference = view.extract(view.module.eval(), normalise(images.pixels(np.arange(6)), view.input), "tokens")
-        assert torch.allclose(first.features, reference, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(first.load(), reference, rtol=1e-4, atol=1e-4)
 
 
 def test_a_shard_holds_no_more_than_a_share_of_the_memory(ready, tmp_path, monkeypatch):
     view, images = ready
     monkeypatch.setattr("zoo.features.extract.SHARD_BYTES", 1)
     prefix = Prefix(view, "tokens", Recipe(), CPU)
-    extract(prefix, images, np.arange(6), digest="x", cache=tmp_path, batch=2)
+    keep(prefix, images, np.arange(6), digest="x", cache=tmp_path, batch=2)
     assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 3
 
 

@@ -14,6 +14,7 @@ from zoo.jobs import fitting
 from zoo.model.load import in_full, one_head
 from zoo.model.network import Standardise
 from zoo.run.artifact import load_artifact
+from zoo.training.live import prefix_features
 
 HEADS = ("linear", "mlp(hidden=32)", "cosine", "attention")
 
@@ -90,7 +91,7 @@ def test_tokens_while_part_of_the_backbone_trains(shape_folder, tmp_path):
 
 def test_statistics_are_learned_from_few_rows_in_parts_where_the_backbone_trains(shape_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "STANDARDISE_ROWS", 16)
-    monkeypatch.setattr(fitting, "BATCH", 5)
+    monkeypatch.setattr(fitting, "STATISTICS_ROWS", 5)
     sizes = []
     fit_parts = Standardise.fit_parts
 
@@ -108,7 +109,7 @@ def test_features_that_are_needed_at_once_and_do_not_fit_are_refused(monkeypatch
     monkeypatch.setattr("zoo.features.memory.available_memory", lambda: 10_000_000)
     prefix = SimpleNamespace(shape=(197, 768))
     with pytest.raises(ZooError, match=r"features of 1000 images, 197 x 768 numbers each, take 0\.6 GB of memory"):
-        fitting._live(prefix, None, np.arange(1000))
+        prefix_features(prefix, None, np.arange(1000))
 
 
 def test_features_are_predicted_in_parts_where_they_are_many(shape_folder, tmp_path, monkeypatch):

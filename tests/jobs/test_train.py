@@ -74,8 +74,8 @@ def test_a_second_run_computes_no_feature_again(shape_folder, tmp_path):
     data = shape_folder()
     train(data, tmp_path / "one")
     second = train(data, tmp_path / "two", seed=1)
-    (cache,) = [d for d in second.run["decisions"] if d["what"] == "feature cache"]
-    assert cache["why"] == "0 of 60 rows computed, the others were there"
+    (rows,) = [d for d in second.run["decisions"] if d["what"] == "rows through the frozen part"]
+    assert (rows["choice"], rows["why"]) == ("0 computed", "60 were there")
 
 
 def test_without_the_cache_the_head_is_bit_for_bit_the_same(shape_folder, tmp_path):

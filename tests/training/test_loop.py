@@ -10,13 +10,14 @@ import torch
 import zoo
 from zoo.data.ingest import ingest
 from zoo.errors import ZooError
-from zoo.features.extract import extract
+from zoo.features.extract import keep
 from zoo.features.prefix import Prefix, Recipe, weights_digest
 from zoo.model.load import assemble, strip
 from zoo.model.network import TaskHeads
 from zoo.model.view import build_view
 from zoo.specs import Phase, Target, Task, Timeline
-from zoo.training.inputs import CachedFeatures, LiveFeatures, Pixels
+from zoo.training.inputs import CachedFeatures, Inputs
+from zoo.training.live import LiveFeatures, Pixels
 from zoo.training.loop import Data, Settings, Trainer
 from zoo.training.optimiser import Rates, build_optimiser, build_schedule
 from zoo.training.strategy import Answer
@@ -27,7 +28,7 @@ ANSWERS = {"shape": Answer()}
 CPU = torch.device("cpu")
 
 
-class Fixed:
+class Fixed(Inputs):
     """Inputs that are there already."""
 
     def __init__(self, features):
@@ -214,14 +215,14 @@ def test_training_on_the_cache_is_bit_for_bit_training_without_it(pictures, tmp_
     prefix = Prefix(model.view, model.kind, Recipe(fold=fold, channels_last=channels_last), CPU)
     rows = np.arange(80)
     # Batches of 16 in both, because one row of a batch may round otherwise in a batch of another size.
-    found = extract(prefix, images, rows, digest=weights_digest(model.backbone), cache=tmp_path, batch=16)
+    found = keep(prefix, images, rows, digest=weights_digest(model.backbone), cache=tmp_path, batch=16)
     weights = {}
     for name, inputs in {
-        "cached": CachedFeatures(found.features, torch.arange(80), CPU),
+        "cached": CachedFeatures(found.load(), torch.arange(80), CPU),
         "live": LiveFeatures(prefix, images),
     }.items():
-        heads = TaskHeads([TASK], prefix.width)
-        heads.standardise.fit(found.features[:64])
+        heads = TaskHeads([TASK], prefix.shape[-1])
+        heads.standardise.fit(found.load()[:64])
         data = Data(inputs=inputs, covariates=None, targets=targets, train=torch.arange(64), val=torch.arange(64, 80))
         own = settings(batch_size=16, epochs=3)
         fit = trainer(data, heads, own).fit()
@@ -246,14 +247,3 @@ def test_a_network_trains_through_pixels_and_its_frozen_part_stands_still(pictur
     Trainer(model, model.heads, lambda given, c: model.logits(given[0], c), data, TASKS, ANSWERS, own).fit()
     frozen.verify()
     assert all(not torch.equal(before[name], model.state_dict()[name]) for name in frozen.trainable)
-
-
-def test_cached_features_stay_in_their_precision_and_every_batch_is_float32():
-    torch.manual_seed(0)
-    features = torch.randn(6, 5, 4).bfloat16()
-    positions = torch.tensor([-1, 0, 1, 2, 3, 4, 5])
-    inputs = CachedFeatures(features, positions, CPU)
-    (taken,) = inputs.take(torch.tensor([6, 1, 1]))
-    assert taken.dtype == torch.float32
-    assert torch.equal(taken, features.float()[[5, 0, 0]])
-    assert inputs._features.dtype == torch.bfloat16

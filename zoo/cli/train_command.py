@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from zoo.cli.output import parse, write, write_json
 from zoo.config import TrainConfig
+
+if TYPE_CHECKING:
+    from zoo.jobs.planning import Plan
 
 
 def run(words: Sequence[str]) -> None:
     """Fine-tune and say what came of it."""
     config = parse(TrainConfig, "train", words)
     from zoo.jobs.progress import Reporter
-    from zoo.jobs.train import run_training
+    from zoo.jobs.train import explain_training, run_training
 
+    if config.explain:
+        show_plan(explain_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
+        return
     result = run_training(config, Reporter(quiet=config.quiet))
     if config.json:
         write_json({"run": str(result.folder), "metrics": result.metrics})
         return
     show_run(result.run, result.metrics)
     write(f"run folder  {result.folder}   (open {result.folder}/report.html)")
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Every way in which a run could compute, what it would cost, and why one is taken."""
+    from zoo.features.plan import table
+
+    if as_json:
+        write_json(
+            {"alternatives": [asdict(each) for each in plan.found], "decisions": list(map(asdict, plan.decisions))}
+        )
+        return
+    write("\n".join(table(plan.found)))
+    for decision in plan.decisions:
+        write(f"  {decision.what}: {decision.choice} ({decision.why})")
 
 
 def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """What each command takes: one frozen dataclass a command, from which the command line and its help are made."""
 
+from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
 from zoo.config.kit import CheckConfig, NewPluginConfig
 from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, TrainConfig
 
 __all__ = [
+    "CacheConfig",
     "CheckConfig",
     "DemoConfig",
     "EvaluateConfig",

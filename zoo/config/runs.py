@@ -75,14 +75,33 @@ class TrainConfig:
     head_l2: float | None = None
     """L2 penalty on the head's weights; by default, for linear, features / (4 x training rows), as strong as a Gaussian
     prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others."""
+    fitter: Literal["adamw", "lbfgs", "ridge"] = "adamw"
+    """How heads are fitted on a frozen backbone's features: adamw by epochs, lbfgs to the minimum of the same loss, or
+    ridge in closed form (linear heads), which chooses its own --head-l2 on validation rows."""
+    sweep: bool = False
+    """Train a grid of learning rates and L2 penalties of the head at once, and keep the best by --metric."""
+    sweep_lr: Annotated[UseAppendAction[tuple[float, ...]], arg(metavar="LR")] = ()
+    """Learning rate in the grid of --sweep; repeat for several; by default 0.1, 0.3, 1 and 3 times --lr."""
+    sweep_l2: Annotated[UseAppendAction[tuple[float, ...]], arg(metavar="L2")] = ()
+    """L2 penalty in the grid of --sweep; repeat for several; by default 0.01, 0.1, 1 and 10 times --head-l2."""
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
     metric: str = "log_loss"
     """Chooses the best epoch on validation rows: log_loss, balanced_accuracy, accuracy, macro_f1, roc_auc, …"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the frozen part; auto takes bf16 where it is faster here and its features serve as well."""
+    augment: str = "none"
+    """Random changes to the training images: none, or light, which flips, crops, turns, brightens and adds noise, as in
+    light(flip=false, crop=0.5, rotate=15, vertical=true)."""
+    views: int | None = None
+    """Augmented views of each training image that are computed once and kept, of which each epoch shows another; by
+    default 4 where the backbone has a frozen part, else every epoch draws anew."""
     cache: bool = True
-    """Keep the features of a frozen backbone; without it every epoch computes them again."""
+    """Keep what the frozen part of the backbone gives; without it every epoch computes it again."""
+    explain: bool = False
+    """Print what this would cost each way, and why one is taken; nothing is trained."""
+    deterministic: bool = False
+    """Measure nothing, decide by rule, and let torch use deterministic algorithms alone."""
     bad_files: Literal["stop", "drop"] = "stop"
     """What to do about files that cannot be read: stop with their list, or drop them within the caps."""
     max_bad: float = 0.01

@@ -9,6 +9,7 @@ import math
 import os
 import time
 import uuid
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo.data.shards import BrokenShardError, check_shard, map_shard, row_bytes, write_shard
+from zoo.data.store_folder import KEY, SHARD, CheckedShards, hold
 from zoo.errors import DataError
 
 _STALE_SECONDS = 24 * 3600
@@ -31,17 +33,20 @@ class _Shard:
     path: Path
     first: int
     rows: int
-
-
-class _BrokenShardError(Exception):
-    pass
+    stamp: tuple[int, int]
+    """Size and time of change."""
 
 
 class RowStore:
     """Rows of one shape and dtype, addressed by 16-byte digests, in immutable safetensors shards below one folder.
 
     Several processes may append at once: a shard is written under another name and put in place whole, and `find` sees
-    what others added. Rows keep their ids as long as this object lives.
+    what others added. Rows keep their ids as long as this object lives, and so long no process removes the store.
+
+    A shard carries a checksum of its rows and digests. One that this program did not just write is read whole when it
+    is first seen, at 1.2 to 2 GB a second, and then known to every process for thirty days, as long as its size and
+    time stay: opening a store of any size costs nothing the second time. One that is not what was written is removed
+    before anybody is given an id of its rows, so that they are simply absent.
 
     Args:
         folder: of all stores of this kind; this one lies in a folder of its own below it.
@@ -52,7 +57,7 @@ class RowStore:
 
     Attributes:
         folder: of this store.
-        problems: a sentence for each shard that could not be read; its rows count as absent.
+        problems: a sentence for each shard that was damaged or could not be read; its rows count as absent.
 
     Raises:
         DataError: the folder cannot be made or written.
@@ -72,6 +77,7 @@ class RowStore:
         self._open: dict[int, Tensor] = {}
         self._digests: list[NDArray[np.uint8]] = []
         self._index: tuple[NDArray[np.bytes_], NDArray[np.int64]] | None = None
+        self._checked = CheckedShards(self.folder)
         self._prepare(json.dumps(key, indent=2, sort_keys=True))
         self._scan()
 
@@ -121,12 +127,11 @@ class RowStore:
         if not len(digests):
             return
         name = uuid.uuid4().hex
-        temporary, path = self.folder / f".{name}.tmp", self.folder / f"{name}.safetensors"
-        tensors = {"digests": torch.tensor(digests, dtype=torch.uint8), "rows": rows.detach().cpu().contiguous()}
+        temporary, path = self.folder / f".{name}.tmp", self.folder / f"{name}{SHARD}"
         try:
-            save_file(tensors, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            write_shard(temporary, digests, rows)
+            status = temporary.stat()
+            self._checked.add(path.name, status)
             self._seen.add(path.name)
             temporary.replace(path)
         except (OSError, SafetensorError) as error:
@@ -134,7 +139,7 @@ class RowStore:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        self._admit(path, np.array(digests, dtype=np.uint8))
+        self._admit(path, np.array(digests, dtype=np.uint8), status)
 
     def gather(self, ids: NDArray[np.int64] | Tensor) -> Tensor:
         """Copy the rows of these ids into memory, (len(ids), *shape); what is not asked for is not read.
@@ -151,7 +156,7 @@ class RowStore:
         homes = np.searchsorted(firsts, wanted, side="right") - 1
         order = np.argsort(homes, kind="stable")
         for number, places in zip(*_runs(homes, order), strict=True):
-            local, rows, target = wanted[places] - firsts[number], _bytes(self._rows(number)), _bytes(result)
+            local, rows, target = wanted[places] - firsts[number], row_bytes(self._rows(number)), row_bytes(result)
             if places[-1] - places[0] + 1 == len(places):  # a stable order makes these neighbours: no second copy
                 np.take(rows, local, axis=0, out=target[places[0] : places[-1] + 1], mode="clip")
             else:
@@ -160,8 +165,10 @@ class RowStore:
 
     def _prepare(self, key: str) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "key.json"
+            handle = hold(self.folder)
+            if handle is not None:
+                weakref.finalize(self, os.close, handle)
+            path = self.folder / KEY
             if not path.exists():
                 temporary = self.folder / f".{uuid.uuid4().hex}.tmp"
                 temporary.write_text(key, encoding="utf-8")
@@ -182,61 +189,55 @@ class RowStore:
     def _scan(self) -> None:
         """Take in the shards that are new in the folder."""
         try:
-            names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
+            names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SHARD)}
         except OSError as error:
             raise DataError(f"the cache {self.folder} cannot be read: {error.strerror}") from None
+        if names - self._seen:
+            self._checked.read()
         for name in sorted(names - self._seen):
             self._seen.add(name)
-            path = self.folder / name
-            try:
-                self._admit(path, self._load(path)[0].numpy().copy())
-            except _BrokenShardError as error:
-                self.problems.append(f"{path} was removed, its rows are made anew: {error}")
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            except OSError as error:
-                self.problems.append(f"{path} cannot be read, its rows are made anew: {error}")
+            self._take_in(self.folder / name)
 
-    def _load(self, path: Path) -> tuple[Tensor, Tensor]:
-        """Digests and rows of a shard, both mapped from the file and not yet read."""
+    def _take_in(self, path: Path) -> None:
+        """Admit a shard that is what was written; remove any other."""
         try:
-            with safe_open(path, framework="pt") as file:
-                if set(file.keys()) != {"digests", "rows"}:
-                    raise _BrokenShardError("not written by this program")
-                digests, rows = file.get_tensor("digests"), file.get_tensor("rows")
-        except SafetensorError as error:
-            raise _BrokenShardError(str(error)) from None
-        if rows.dtype != self.dtype or rows.shape != (len(digests), *self.shape):
-            raise _BrokenShardError(f"it holds {tuple(rows.shape)} of {rows.dtype}")
-        if digests.dtype != torch.uint8 or digests.shape[1:] != (16,):
-            raise _BrokenShardError(f"its digests are {tuple(digests.shape)} of {digests.dtype}")
-        return digests, rows
+            status = path.stat()
+            if not self._checked.holds(path.name, status):
+                check_shard(path, self.shape, self.dtype)
+                self._checked.add(path.name, status)
+            self._admit(path, map_shard(path, self.shape, self.dtype)[0].numpy().copy(), status)
+        except BrokenShardError as error:
+            self.problems.append(f"{path} was removed, its rows are made anew: {error}")
+            with contextlib.suppress(OSError):
+                path.unlink()
+        except OSError as error:
+            self.problems.append(f"{path} cannot be read, its rows are made anew: {error}")
 
-    def _admit(self, path: Path, digests: NDArray[np.uint8]) -> None:
+    def _admit(self, path: Path, digests: NDArray[np.uint8], status: os.stat_result) -> None:
         if len(digests):
-            self._shards.append(_Shard(path=path, first=len(self), rows=len(digests)))
+            stamp = (status.st_size, status.st_mtime_ns)
+            self._shards.append(_Shard(path=path, first=len(self), rows=len(digests), stamp=stamp))
             self._digests.append(digests)
             self._index = None
 
     def _rows(self, number: int) -> Tensor:
         if number not in self._open:
-            path = self._shards[number].path
+            shard = self._shards[number]
             try:
-                self._open[number] = self._load(path)[1]
-            except (_BrokenShardError, OSError) as error:
-                raise DataError(f"{path} changed while it was in use ({error}); run again to make it anew") from None
+                status = shard.path.stat()
+                if (status.st_size, status.st_mtime_ns) != shard.stamp:
+                    raise BrokenShardError("it was written to")
+                self._open[number] = map_shard(shard.path, self.shape, self.dtype)[1]
+            except (BrokenShardError, OSError) as error:
+                raise DataError(
+                    f"{shard.path} changed while it was in use ({error}); run again to make it anew"
+                ) from None
         return self._open[number]
 
 
 def _keys(digests: NDArray[np.uint8]) -> NDArray[np.bytes_]:
     """(N, 16) bytes as N strings; equal lengths, so that the zeros numpy strips at the end tell nothing apart."""
     return np.ascontiguousarray(digests, dtype=np.uint8).view("S16").reshape(-1)
-
-
-def _bytes(rows: Tensor) -> NDArray[np.uint8]:
-    """The memory of (M, *shape) rows as (M, bytes): numpy copies such rows whole, torch number by number."""
-    flat: NDArray[np.uint8] = rows.reshape(len(rows), math.prod(rows.shape[1:])).view(torch.uint8).numpy()
-    return flat
 
 
 def _runs(homes: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[list[int], list[NDArray[np.int64]]]:

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from zoo.data.ingest import Images
 from zoo.errors import IntegrityError, ZooError
+from zoo.features.boundary import Boundary
 from zoo.features.prefix import Prefix, Recipe
 from zoo.probe import device_name, remembered_race
-from zoo.specs import BackboneView
 
 COSINE = 0.98
 PROBE_ROWS = 128
@@ -42,19 +42,25 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The prefix that was chosen and the decisions that led to it."""
+    """The prefix that was chosen and the decisions that led to it.
+
+    Attributes:
+        prefix: as it computes.
+        decisions: what was decided and why.
+        seconds: of one image through it on this machine; None where nothing was measured.
+    """
 
     prefix: Prefix
     decisions: tuple[Decision, ...]
+    seconds: float | None = None
 
 
 Compute = Callable[[Prefix, NDArray[np.int64]], Tensor]
-"""Features (N, width) or (N, tokens, width) of rows by a prefix, through the cache where there is one."""
+"""Features (N, width) or (N, tokens, width) of the whole backbone for rows, up to the boundary by a prefix."""
 
 
 def choose_prefix(
-    view: BackboneView,
-    kind: str,
+    boundary: Boundary,
     images: Images,
     rows: NDArray[np.int64],
     labels: NDArray[np.int64],
@@ -63,12 +69,12 @@ def choose_prefix(
     compute: Compute,
     memory: Path,
     precision: str = "auto",
+    measure: bool = True,
 ) -> Chosen:
-    """Choose how the frozen backbone computes.
+    """Choose how the frozen part of a backbone computes.
 
     Args:
-        view: the backbone without its classifier.
-        kind: the feature kind.
+        boundary: where that part ends.
         images: decoded images.
         rows: training rows, int64 (N,).
         labels: their classes, int64 (N,), -1 where unknown.
@@ -76,16 +82,23 @@ def choose_prefix(
         compute: gives features of rows; what it computes for the probe is not lost where it caches.
         memory: folder in which speeds measured on this machine are kept.
         precision: `fp32`, `bf16`, or `auto` for bf16 where it is faster and accepted.
+        measure: whether to; otherwise a rule decides: fp32 unless told, channels last where there are convolutions.
     """
+    view = boundary.view
     made: dict[Recipe, Prefix] = {}
 
     def prefix(recipe: Recipe) -> Prefix:
         if recipe not in made:
-            made[recipe] = Prefix(view, kind, recipe, device)
+            made[recipe] = Prefix(view, boundary.kind, recipe, device, boundary.cut)
         return made[recipe]
 
-    layouts = (True, False) if _has_convolutions(view) else (False,)
+    layouts = (True, False) if has_convolutions(view.module) else (False,)
     can_fold, why_not = _may_fold(prefix, layouts[0])
+    if not measure:
+        name = "fp32" if precision == "auto" else precision
+        chosen = prefix(Recipe(precision=name, channels_last=layouts[0], fold=can_fold))
+        rule = Decision(what="prefix", choice=str(chosen.recipe), why="by rule; nothing was measured (--deterministic)")
+        return Chosen(prefix=chosen, decisions=(_folding(chosen, why_not), rule))
     recipes = [
         Recipe(precision=name, channels_last=channels_last, fold=can_fold)
         for name in (("fp32", "bf16") if precision == "auto" else (precision,))
@@ -94,7 +107,7 @@ def choose_prefix(
     example = images.pixels(rows[: TIMED_ROWS[device.type]])
     recipes, failed = _that_run(recipes, prefix, example)
     calls = [lambda recipe=recipe: prefix(recipe)(example) for recipe in recipes]
-    where = memory / f"{_race_key(view, kind, device)}.json"
+    where = memory / f"{_race_key(boundary, device)}.json"
     seconds, remembered = remembered_race(where, [str(recipe) for recipe in recipes], calls, device)
     order = sorted(zip(seconds, recipes, strict=True), key=lambda pair: pair[0])
     speeds = ", ".join(f"{recipe} {len(example) / second:.0f}/s" for second, recipe in order)
@@ -112,7 +125,8 @@ def choose_prefix(
         best = best if accepted else reference
     chosen = prefix(best)
     decisions = (_folding(chosen, why_not), Decision(what="prefix", choice=str(best), why=why))
-    return Chosen(prefix=chosen, decisions=decisions)
+    per_image = next(second for second, recipe in order if recipe == best) / len(example)
+    return Chosen(prefix=chosen, decisions=decisions, seconds=per_image)
 
 
 def _may_fold(prefix: Callable[[Recipe], Prefix], channels_last: bool) -> tuple[bool, str]:
@@ -153,13 +167,15 @@ def _that_run(
     return good, failed
 
 
-def _race_key(view: BackboneView, kind: str, device: torch.device) -> str:
-    parts = [view.name, kind, view.input.size, device_name(device), torch.__version__, TIMED_ROWS]
+def _race_key(boundary: Boundary, device: torch.device) -> str:
+    view, names = boundary.view, boundary.cut.names if boundary.cut else ()
+    parts = [view.name, boundary.kind, names, view.input.size, device_name(device), torch.__version__, TIMED_ROWS]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _has_convolutions(view: BackboneView) -> bool:
-    return any(isinstance(part, torch.nn.Conv2d) and part.kernel_size != part.stride for part in view.module.modules())
+def has_convolutions(module: torch.nn.Module) -> bool:
+    """Whether a layout can matter: there are convolutions other than the patches of a vision transformer."""
+    return any(isinstance(part, torch.nn.Conv2d) and part.kernel_size != part.stride for part in module.modules())
 
 
 def accept(

@@ -1,4 +1,4 @@
-"""Features of rows: read from the cache where they are, computed once where they are not."""
+"""What crosses a boundary, row by row: read from the cache where it is, computed once where it is not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.data.augment import Augmenter
+from zoo.data.cache import make_room
 from zoo.data.ingest import Images
 from zoo.data.store import RowStore
 from zoo.features.memory import check_memory
@@ -20,22 +22,113 @@ from zoo.features.prefix import Prefix
 BATCH = 64
 SHARD_ROWS = 4096
 SHARD_BYTES = 2**28
-"""Features that are held before they are written: all tokens of a few hundred images."""
+"""Rows that are held before they are written: all tokens of a few hundred images."""
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extraction:
-    """Features of some rows and what they cost.
+class View:
+    """One augmented view of every image."""
+
+    augmenter: Augmenter
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Rows on disk, mapped into memory and read where they are asked for.
 
     Attributes:
-        features: (N, width) or (N, tokens, width), in the prefix's dtype, in the order asked for, on the CPU.
-        computed: rows that went through the prefix now; the others came from the cache.
+        store: holds them.
+        ids: of the rows in the store, int64 (N,), in the order asked for.
+        computed: rows that went through the prefix now; the others were there.
         seconds: of all of it.
+        problems: sentences about the cache: what was removed to make room, shards that were damaged.
     """
 
-    features: Tensor
+    store: RowStore
+    ids: NDArray[np.int64]
     computed: int
     seconds: float
+    problems: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return len(self.ids) * self.store.row_nbytes
+
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
+        """Copies of the rows at these positions, (len(rows), *shape)."""
+        return self.store.gather(self.ids[rows])
+
+    def load(self) -> Tensor:
+        """All rows in memory.
+
+        Raises:
+            ZooError: they do not fit into the memory that is left.
+        """
+        check_memory(len(self.ids), self.store.shape, self.store.dtype)
+        return self.store.gather(self.ids)
+
+
+def keep(
+    prefix: Prefix,
+    images: Images,
+    rows: NDArray[np.int64],
+    *,
+    digest: str,
+    cache: Path,
+    view: View | None = None,
+    batch: int = BATCH,
+    progress: Progress | None = None,
+) -> Kept:
+    """Compute what the cache does not have of `rows`, positions in `images` none of which is a bad file.
+
+    Args:
+        prefix: the frozen part of the backbone.
+        images: decoded images and the digests of their files.
+        rows: int64 (N,).
+        digest: of the weights that the prefix has, see `weights_digest`.
+        cache: folder in which rows are kept, content-addressed.
+        view: augmented so; None for images as they are.
+        batch: rows of one forward pass.
+        progress: called with rows done and rows to do.
+    """
+    started = time.perf_counter()
+    store = _store(prefix, digest, cache, view)
+    todo = _missing(store, images.digests[rows])
+    room = make_room(cache, needed=len(todo) * store.row_nbytes) if len(todo) else ()
+    _compute(prefix, images, rows[todo], store, view, batch, progress)
+    ids = store.find(images.digests[rows])
+    return Kept(
+        store=store,
+        ids=ids,
+        computed=len(todo),
+        seconds=time.perf_counter() - started,
+        problems=(*room, *store.problems),
+    )
+
+
+def missing_rows(
+    prefix: Prefix, images: Images, rows: NDArray[np.int64], *, digest: str, cache: Path, view: View | None = None
+) -> int:
+    """How many of `rows` the cache lacks; see `keep`."""
+    return len(_missing(_store(prefix, digest, cache, view), images.digests[rows]))
+
+
+def _store(prefix: Prefix, digest: str, cache: Path, view: View | None) -> RowStore:
+    description = prefix.description(digest)
+    if view is not None:
+        description["augment"] = view.augmenter.describe(view.number)
+    return RowStore(cache / "features", description, prefix.shape, prefix.dtype)
+
+
+def _missing(store: RowStore, digests: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Positions of the rows that the store lacks; a file that stands twice is computed once."""
+    missing = np.flatnonzero(store.find(digests) < 0)
+    _, first = np.unique(digests[missing], axis=0, return_index=True)
+    return missing[np.sort(first)]
 
 
 def extract(
@@ -46,32 +139,15 @@ def extract(
     digest: str,
     cache: Path,
     batch: int = BATCH,
-    progress: Callable[[int, int], None] | None = None,
-) -> Extraction:
-    """Features of `rows`, positions in `images` none of which is a bad file.
-
-    Args:
-        prefix: the frozen backbone.
-        images: decoded images and the digests of their files.
-        rows: int64 (N,).
-        digest: of the backbone's weights, see `weights_digest`.
-        cache: folder in which features are kept, content-addressed.
-        batch: rows of one forward pass.
-        progress: called with rows done and rows to do.
+    progress: Progress | None = None,
+) -> Tensor:
+    """Rows (N, *shape) in the prefix's dtype, in memory, in the order asked for; see `keep`.
 
     Raises:
         ZooError: they do not fit into the memory that is left.
     """
-    started = time.perf_counter()
-    store = RowStore(cache / "features", prefix.description(digest), prefix.shape, prefix.dtype)
     check_memory(len(rows), prefix.shape, prefix.dtype)
-    digests = images.digests[rows]
-    missing = np.flatnonzero(store.find(digests) < 0)
-    _, first = np.unique(digests[missing], axis=0, return_index=True)  # a file that stands twice is computed once
-    todo = missing[np.sort(first)]
-    _compute(prefix, images, rows[todo], store, batch, progress)
-    features = store.gather(store.find(digests))
-    return Extraction(features=features, computed=len(todo), seconds=time.perf_counter() - started)
+    return keep(prefix, images, rows, digest=digest, cache=cache, batch=batch, progress=progress).load()
 
 
 def _compute(
@@ -79,20 +155,31 @@ def _compute(
     images: Images,
     rows: NDArray[np.int64],
     store: RowStore,
+    view: View | None,
     batch: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
-    """Compute features of `rows` and keep them, a shard at a time."""
+    """Compute `rows` and keep them, a shard at a time."""
     shard = min(SHARD_ROWS, max(batch, SHARD_BYTES // store.row_nbytes))
     for start in range(0, len(rows), shard):
         part = rows[start : start + shard]
-        computed: list[Tensor] = []
+        held = torch.empty((len(part), *store.shape), dtype=store.dtype)
+        done = 0
         try:
             for at in range(0, len(part), batch):
-                computed.append(prefix(images.pixels(part[at : at + batch])).cpu())
+                own = part[at : at + batch]
+                held[at : at + len(own)] = prefix(pixels_of(images, own, view, prefix.device))
+                done = at + len(own)
                 if progress:
-                    progress(start + min(at + batch, len(part)), len(rows))
+                    progress(start + done, len(rows))
         finally:  # stopped or not, what was computed is kept
-            if computed:
-                found = torch.cat(computed)
-                store.append(images.digests[part[: len(found)]], found)
+            if done:
+                store.append(images.digests[part[:done]], held[:done])
+
+
+def pixels_of(images: Images, rows: NDArray[np.int64], view: View | None, device: torch.device) -> Tensor:
+    """Decoded images uint8 (B, C, H, W) of rows, on the device where they are augmented, as a view shows them."""
+    pixels = images.pixels(rows)
+    if view is None:
+        return pixels
+    return view.augmenter(pixels.to(device), images.digests[rows], view.number)

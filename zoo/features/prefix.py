@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import IntegrityError
+from zoo.features.cut import Cut, capture
 from zoo.features.fold import find_foldable, fold
 from zoo.model.freeze import digest_tensor, named_tensors
 from zoo.registry.digest import package_digest
@@ -55,12 +58,67 @@ def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float3
     return ((images.float() - mean) / std).to(dtype)
 
 
-def weights_digest(module: nn.Module) -> str:
-    """Hash of every parameter and buffer with its name, those too that are not saved."""
+def weights_digest(module: nn.Module, without: Collection[str] = ()) -> str:
+    """Hash of every parameter and buffer with its name, those too that are not saved.
+
+    Args:
+        module: the network.
+        without: names of tensors that do not count, because what is computed does not depend on them.
+    """
     total = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(named_tensors(module).items()):
-        total.update(f"{name}:{digest_tensor(tensor)};".encode())
+        if name not in without:
+            total.update(f"{name}:{digest_tensor(tensor)};".encode())
     return total.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """How what crosses a boundary is kept as one tensor a row.
+
+    One tensor keeps its shape, of images with the channels last where the network computes so; several are laid end to
+    end.
+
+    Attributes:
+        shapes: of one row of each.
+        channels_last: whether (C, H, W) is kept as (H, W, C).
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    channels_last: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row as it is kept."""
+        if len(self.shapes) > 1:
+            return (sum(math.prod(shape) for shape in self.shapes),)
+        (shape,) = self.shapes
+        return (*shape[1:], shape[0]) if self.channels_last and len(shape) == 3 else shape
+
+    def pack(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tensors (B, *shape) to rows."""
+        turned = [self._kept(tensor) for tensor in tensors]
+        return turned[0] if len(turned) == 1 else torch.cat([tensor.flatten(1) for tensor in turned], dim=1)
+
+    def unpack(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows to tensors (B, *shape), without a copy."""
+        if len(self.shapes) == 1:
+            parts = [rows]
+        else:
+            flat = torch.split(rows, [math.prod(shape) for shape in self.shapes], dim=1)
+            parts = [
+                part.reshape(len(part), *self._turned(shape)) for part, shape in zip(flat, self.shapes, strict=True)
+            ]
+        return tuple(
+            part.movedim(-1, 1) if self.channels_last and len(shape) == 3 else part
+            for part, shape in zip(parts, self.shapes, strict=True)
+        )
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        return tensor.movedim(1, -1).contiguous() if self.channels_last and tensor.ndim == 4 else tensor
+
+    def _turned(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[1:], shape[0]) if self.channels_last and len(shape) == 3 else shape
 
 
 def _code_of(backbone: str) -> dict[str, list[str]]:
@@ -81,68 +139,103 @@ def _code_of(backbone: str) -> dict[str, list[str]]:
 
 
 class Prefix:
-    """A frozen copy of a whole backbone, from uint8 images to features; the original is not touched.
+    """A frozen copy of a backbone up to a boundary, from uint8 images to rows; the original is not touched.
 
     Attributes:
         recipe: how it computes.
+        cut: the boundary; None for the features of the whole backbone.
         folded: number of normalisations folded.
-        norms: number of normalisations with running statistics that there were.
-        width: numbers per image, or per token where the kind is `tokens`.
+        norms: number of normalisations with running statistics that run before the boundary.
     """
 
-    def __init__(self, view: BackboneView, kind: str, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, view: BackboneView, kind: str, recipe: Recipe, device: torch.device, cut: Cut | None = None
+    ) -> None:
         self.name = view.name
         self.recipe = recipe
         self.spec = view.input
         self.kind = kind
         self.device = device
-        self.width = view.feature(kind).width
+        self.cut = cut
         self.dtype = DTYPES[recipe.precision]
+        self._width = view.feature(kind).width
         self._extract = view.extract
         self._module = copy.deepcopy(view.module).eval().requires_grad_(False).to(device)
-        self.norms = sum(isinstance(getattr(m, "running_mean", None), Tensor) for m in self._module.modules())
+        self.norms = self._count_norms()
         self.folded = self._fold() if recipe.fold and self.norms else 0
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._layout = layout
         self._module.to(self.dtype).to(memory_format=layout)
 
     @functools.cached_property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one image's features: (width,) or (tokens, width), the number of tokens found by asking."""
+    def packing(self) -> Packing:
+        """How what it computes is kept as one tensor a row."""
+        if self.cut is not None:
+            shapes = tuple(each.shape for each in self.cut.crossings)
+            return Packing(shapes=shapes, channels_last=self.recipe.channels_last)
         if self.kind != "tokens":
-            return (self.width,)
+            return Packing(shapes=((self._width,),))
+        # How many tokens there are is found by asking.
         blank = torch.zeros((1, self.spec.channels, *self.spec.size), dtype=torch.uint8)
-        return tuple(self(blank).shape[1:])
+        ready = normalise(blank.to(self.device), self.spec, self.dtype).to(memory_format=self._layout)
+        with torch.inference_mode():
+            return Packing(shapes=(tuple(self._compute(ready)[0].shape[1:]),))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row: (width,) or (tokens, width) of features, else what crosses the boundary."""
+        return self.packing.shape
+
+    def _compute(self, ready: Tensor) -> tuple[Tensor, ...]:
+        if self.cut is None:
+            return (self._extract(self._module, ready, self.kind),)
+        return capture(self.cut, self._module, self._run, ready)
+
+    def _run(self, module: nn.Module, images: Tensor) -> Tensor:
+        return self._extract(module, images, self.kind)
 
     def _example(self) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         shape = (2, self.spec.channels, *self.spec.size)
         return torch.randn(shape, generator=generator).to(self.device)
 
+    def _count_norms(self) -> int:
+        """Of the normalisations with running statistics, those that run."""
+        norms = [part for part in self._module.modules() if isinstance(getattr(part, "running_mean", None), Tensor)]
+        if self.cut is None or not norms:
+            return len(norms)
+        ran: set[int] = set()
+        handles = [part.register_forward_hook(lambda part, *_: ran.add(id(part))) for part in norms]
+        with torch.inference_mode():
+            self._compute(self._example()[:1])
+        for handle in handles:
+            handle.remove()
+        return len(ran)
+
     def _fold(self) -> int:
         example = self._example()
         # TF32 rounds to three digits, about what the check allows.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            before = self._extract(self._module, example, self.kind)
-        pairs = find_foldable(self._module, lambda module: self._extract(module, example, self.kind))
+            before = self._compute(example)
+        pairs = find_foldable(self._module, lambda module: self._compute(example))
         if not pairs:
             return 0
         count = fold(self._module, pairs)
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            after = self._extract(self._module, example, self.kind)
-        error = float((after - before).norm() / before.norm().clamp_min(1e-12))
-        if not error <= FOLD_TOLERANCE:
+            after = self._compute(example)
+        moved = [float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in zip(after, before, strict=True)]
+        if not max(moved) <= FOLD_TOLERANCE:
             raise IntegrityError(
-                f"folding {count} normalisations changed the features by {error:.1e}; nothing was kept"
+                f"folding {count} normalisations changed the features by {max(moved):.1e}; nothing was kept"
             )
         return count
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features (B, *shape) of the prefix's dtype, on its device, from uint8 images (B, C, H, W)."""
+        """Rows (B, *shape) of the prefix's dtype, on its device, from uint8 images (B, C, H, W)."""
         with torch.inference_mode():
             ready = normalise(images.to(self.device, non_blocking=True), self.spec, self.dtype)
-            features = self._extract(self._module, ready.to(memory_format=self._layout), self.kind)
-            return features.to(self.dtype)
+            found = self._compute(ready.to(memory_format=self._layout))
+            return self.packing.pack([tensor.to(self.dtype) for tensor in found])
 
     def description(self, digest: str) -> dict[str, Any]:
         """Everything that a feature depends on beside the file: the key of its place in the cache."""
@@ -164,4 +257,5 @@ class Prefix:
             "channels_last": self.recipe.channels_last,
             "folded": self.folded,
             "device": self.device.type,
+            **({"boundary": list(self.cut.names)} if self.cut else {}),
         }

@@ -12,6 +12,7 @@ import torch
 
 from zoo.config import TrainConfig
 from zoo.data.bad_files import BadFileDecision, apply_bad_files
+from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema
 from zoo.data.ingest import Images, ingest
 from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
@@ -72,6 +73,7 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
     calls = imputer_calls(config.impute)
     with reporter.bar("reading images", "images") as progress:
         images = ingest(table.paths, spec, cache / "images", workers=config.workers, progress=progress)
+    room = make_room(cache)
     bad = apply_bad_files(
         table, images.bad, config.bad_files, max_share=config.max_bad, max_class_share=config.max_bad_class
     )
@@ -112,7 +114,7 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=(*warnings, *_copies(images, splits), *images.store.problems),
+        warnings=(*warnings, *_copies(images, splits), *images.store.problems, *room),
     )
 
 

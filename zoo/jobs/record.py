@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from zoo.jobs.data import data_json
-from zoo.jobs.fitting import Fitted, Job
+from zoo.jobs.job import Fitted, Job
 from zoo.model.freeze import Frozen
 from zoo.probe import device_name
 from zoo.run.artifact import FORMAT
 from zoo.run.provenance import plugins_of
+from zoo.training.fitters.record import HeadFit
 
 LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 
@@ -50,6 +51,8 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
     job, fitted = outcome.job, outcome.fitted
     config = {name: str(value) if name == "out" else value for name, value in asdict(job.config).items()}
     total = time.perf_counter() - outcome.started
+    data = data_json(job.config, job.data)
+    head = fitted.fit if isinstance(fitted.fit, HeadFit) else None
     return {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -59,7 +62,8 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "machine": _machine(job.device),
         "command": config,
         "backbone": _backbone_json(outcome),
-        "data": data_json(job.config, job.data),
+        "data": {**data, "warnings": [*data["warnings"], *fitted.problems]},
+        "plan": dict(fitted.plan),
         "freeze": {
             "policy": outcome.frozen.policy,
             "trainable_stages": list(outcome.frozen.stages),
@@ -77,16 +81,23 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "best_epoch": fitted.fit.best_epoch,
             "metric": job.config.metric,
             "best_value": fitted.fit.best_value,
-            "optimiser": "AdamW",
+            "optimiser": _fitter(fitted),
             "schedule": f"warm-up over {job.config.warmup:.0%} of the steps, then cosine to 0",
-            "learning_rate": fitted.rates.head,
+            "learning_rate": head.learning_rate if head else fitted.rates.head,
             "backbone_learning_rate": fitted.rates.backbone if outcome.frozen.stages else None,
             "weight_decay": fitted.rates.weight_decay,
-            "head_l2": fitted.rates.head_l2,
+            "head_l2": head.head_l2 if head else fitted.rates.head_l2,
+            "tried": [asdict(each) for each in head.candidates] if head else [],
+            "remarks": list(head.remarks) if head else [],
             "batch_size": job.config.batch_size,
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },
     }
+
+
+def _fitter(fitted: Fitted) -> str:
+    names = {"adamw": "AdamW", "lbfgs": "L-BFGS", "ridge": "ridge, in closed form"}
+    return names[fitted.fit.fitter] if isinstance(fitted.fit, HeadFit) else "AdamW"
 
 
 def _count(job: Job, names: Sequence[str]) -> int:

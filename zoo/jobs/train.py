@@ -12,13 +12,17 @@ from typing import Any
 import torch
 
 from zoo.config import TrainConfig
+from zoo.data.augment import Augmentation, Augmenter, parse_augmentation
+from zoo.data.cache import cache_limit
 from zoo.data.table import Table
 from zoo.disk import cache_folder
 from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
-from zoo.jobs.fitting import Job, fit_head, fit_whole
+from zoo.jobs.fitting import fit
+from zoo.jobs.job import Job
 from zoo.jobs.outcome import save_outcome
+from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
 from zoo.metrics.classification import check_metric
@@ -32,6 +36,7 @@ from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.artifact import claim
 from zoo.run.covariates import imputer_calls
 from zoo.specs import BackboneView, Call, FreezePolicy, bind, parse_options, parse_policy
+from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.strategy import answers, bound_target
 
 
@@ -73,29 +78,13 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
 def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     """Run the main job; what is cheap to refuse is refused before anything is computed."""
     clock = Clock()
-    policy, head = check_options(config)
-    table = read(config)
-    _refuse_unknown_targets(config, table)
-    claim(config.out, overwrite=config.overwrite)
-    device = pick_device(config.device)
-    view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
-    if config.crop:
-        view = replace(view, input=replace(view.input, crop=config.crop))
-    feature_of(view, config.features, head)
-    _refuse_random(view, policy, config)
-    clock.lap("build")
-    cache = cache_folder()
-    data = prepare(config, table, view.input, cache, reporter)
-    said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
-    clock.lap("read")
-    model = _assembled(view, data, config, head)
-    frozen = freeze_parts(model, view, policy, "backbone.")
-    job = Job(config=config, data=data, answers=said, model=model, device=device, cache=cache, reporter=reporter)
+    job, frozen = _start(config, reporter, clock)
     try:
-        fitted = fit_head(job) if policy.last == 0 else fit_whole(job, policy)
+        fitted = fit(job)
     except torch.OutOfMemoryError as error:
-        raise ZooError(f"out of memory on {device}: {str(error).splitlines()[0]}; try a smaller --batch-size") from None
-    fitted = replace(fitted, decisions=(*_data_decisions(data), *fitted.decisions))
+        said = str(error).splitlines()[0]
+        raise ZooError(f"out of memory on {job.device}: {said}; try a smaller --batch-size") from None
+    fitted = replace(fitted, decisions=(*_data_decisions(job.data), *fitted.decisions))
     compared = frozen.verify()
     clock.seconds.update(fitted.seconds)
     outcome = Outcome(
@@ -108,6 +97,51 @@ def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     )
     metrics, run = save_outcome(outcome)
     return TrainResult(folder=config.out, metrics=metrics, run=run)
+
+
+def explain_training(config: TrainConfig, reporter: Reporter) -> Plan:
+    """How `run_training` would compute, and what each way would cost; trains nothing and makes no run folder.
+
+    Raises:
+        ZooError: as `run_training`, before it trains.
+    """
+    job, _ = _start(config, reporter, Clock(), claimed=False)
+    return make_plan(job)
+
+
+def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> tuple[Job, Frozen]:
+    """Everything before the first image goes through the network."""
+    policy, head, augmentation = check_options(config)
+    table = read(config)
+    _refuse_unknown_targets(config, table)
+    if claimed:
+        claim(config.out, overwrite=config.overwrite)
+    cache = cache_folder()
+    cache_limit(cache)
+    device = pick_device(config.device)
+    view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
+    if config.crop:
+        view = replace(view, input=replace(view.input, crop=config.crop))
+    feature_of(view, config.features, head)
+    _refuse_random(view, policy, config)
+    clock.lap("build")
+    data = prepare(config, table, view.input, cache, reporter)
+    said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    clock.lap("read")
+    model = _assembled(view, data, config, head)
+    frozen = freeze_parts(model, view, policy, "backbone.")
+    job = Job(
+        config=config,
+        policy=policy,
+        data=data,
+        answers=said,
+        model=model,
+        device=device,
+        cache=cache,
+        reporter=reporter,
+        augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
+    )
+    return job, frozen
 
 
 class Clock:
@@ -124,8 +158,8 @@ class Clock:
         self._at = now
 
 
-def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
-    """Everything about the options that needs no data; returns the policy and the head.
+def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call, Augmentation | None]:
+    """Everything about the options that needs no data; returns the policy, the head and the augmentation.
 
     Raises:
         ZooError: the first thing that is wrong.
@@ -133,6 +167,10 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
     _check_numbers(config)
     check_metric(config.metric)
     policy = parse_policy(config.freeze)
+    check_fitting(config, policy)
+    augmentation = parse_augmentation(config.augment)
+    if config.views is not None and augmentation is None:
+        raise ZooError("--views counts augmented views of each image; say --augment light too")
     head = one_head(config.head)
     bind(head, HEADS.of_call(head).parameters)
     imputer_calls(config.impute)
@@ -140,12 +178,12 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call]:
         _, text = bound_target(option)
         for call in parse_options(text) if text.strip() not in ("", "none") else ():
             bind(call, STRATEGIES.of_call(call).parameters)
-    return policy, head
+    return policy, head, augmentation
 
 
 def _check_numbers(config: TrainConfig) -> None:
     positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
-    positive |= {"backbone-lr": config.backbone_lr, "workers": config.workers}
+    positive |= {"backbone-lr": config.backbone_lr, "workers": config.workers, "views": config.views}
     for name, value in positive.items():
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ZooError(f"--{name} must be positive, not {value}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.data.ingest import Images
 from zoo.data.table import Table
-from zoo.features.extract import BATCH, Extraction, extract
+from zoo.features.extract import BATCH, extract
 from zoo.features.prefix import Prefix, weights_digest
 from zoo.metrics.classification import probabilities_of
 from zoo.run.artifact import Artifact
@@ -45,7 +45,7 @@ class Pipeline:
             Covariates.load(artifact.covariates, artifact.imputers) if artifact.covariates is not None else None
         )
 
-    def features(self, images: Images, rows: NDArray[np.int64], progress: Progress | None = None) -> Extraction:
+    def features(self, images: Images, rows: NDArray[np.int64], progress: Progress | None = None) -> Tensor:
         """Features of `rows`, computed once and kept."""
         return extract(self._prefix, images, rows, digest=self._digest, cache=self._cache, progress=progress)
 
@@ -82,7 +82,7 @@ class Pipeline:
         parts: dict[str, list[Tensor]] = {task.name: [] for task in self.artifact.tasks}
         for at in range(0, max(1, len(rows)), size):
             shown = _shifted(progress, at, len(rows)) if len(rows) > size else progress
-            features = self.features(images, rows[at : at + size], shown).features.float()
+            features = self.features(images, rows[at : at + size], shown).float()
             beside = None if covariates is None else covariates[at : at + size]
             for name, logits in heads(features, beside).items():
                 parts[name].append(logits)

@@ -6,19 +6,21 @@ Numbers stay on the device and are read once an epoch. The best epoch by a metri
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import DataError, ZooError
-from zoo.metrics.classification import epoch_score, is_better
+from zoo.errors import ZooError
+from zoo.metrics.classification import is_better
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
 from zoo.training.optimiser import Rates, build_optimiser, build_schedule
+from zoo.training.scoring import scores
 from zoo.training.strategy import Answer
 
 
@@ -174,8 +176,8 @@ class Trainer:
         all_steps = self.steps_per_epoch * self.settings.timeline.epochs
         with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
             torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
-            for step, rows in enumerate(self._batches(order)):
-                total += self._step(rows, epoch) * len(rows)
+            for step, (rows, inputs) in enumerate(self._given(self._batches(order), epoch)):
+                total += self._step(rows, inputs) * len(rows)
                 now = time.perf_counter()
                 if progress and now - shown > 0.1:
                     done = epoch * self.steps_per_epoch + min(step + 1, self.steps_per_epoch)
@@ -186,8 +188,13 @@ class Trainer:
             raise ZooError(f"the loss of epoch {epoch + 1} is {loss}; lower the learning rate (--lr, --backbone-lr)")
         return loss, len(order)
 
-    def _step(self, rows: Tensor, epoch: int) -> Tensor:
-        batch = self._batch(rows, epoch)
+    def _given(self, parts: Sequence[Tensor], epoch: int | None) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+        """Each part's rows with what crosses the boundary for them."""
+        with closing(self.data.inputs.batches(parts, epoch)) as given:
+            yield from zip(parts, given, strict=True)
+
+    def _step(self, rows: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        batch = self._batch(rows, inputs)
         loss = total_loss(self._forward(batch), batch.targets, self.tasks, self.answers)
         (loss + self.heads.penalty(self.settings.rates.head_l2)).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -195,11 +202,11 @@ class Trainer:
         self.schedule.step()
         return loss.detach()
 
-    def _batch(self, rows: Tensor, epoch: int | None = None) -> Batch:
+    def _batch(self, rows: Tensor, inputs: tuple[Tensor, ...]) -> Batch:
         device, data = self.settings.device, self.data
         return Batch(
             rows=rows,
-            inputs=data.inputs.take(rows, epoch),
+            inputs=inputs,
             covariates=None if data.covariates is None else data.covariates[rows].to(device),
             targets={name: target.take(rows).to(device) for name, target in data.targets.items()},
         )
@@ -213,18 +220,8 @@ class Trainer:
         """Loss and metric on validation rows, logits corrected as they will be at inference."""
         self.model.eval()
         rows, size = self.data.val, max(self.settings.batch_size, 64)
-        parts = [self._forward(self._batch(part)) for part in torch.split(rows, size)]
+        given = self._given(torch.split(rows, size), None)
+        parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
         logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
         targets = {name: target.take(rows) for name, target in self.data.targets.items()}
-        found = {"val_loss": float(total_loss(logits, targets, self.tasks, self.answers))}
-        for position, task in enumerate(self.tasks):
-            mask, bias = targets[task.name].mask, self.answers[task.name].logit_bias
-            corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
-            try:
-                score = epoch_score(corrected[mask], targets[task.name].value[mask], self.settings.metric)
-            except (DataError, ValueError):
-                if position == 0:
-                    raise
-                continue  # undefined for a task that does not choose the epoch; the final report says why
-            found[f"{task.name}/{self.settings.metric}"] = score
-        return found
+        return scores(logits, targets, self.tasks, self.answers, self.settings.metric)

@@ -15,7 +15,7 @@ from zoo.training.strategy import Answer
 def cross_entropy(logits: Tensor, target: Target) -> Tensor:
     """Cross-entropy (B,) of logits (B, K) against hard or soft classes; rows without a label give 0."""
     if target.value.ndim == 2:
-        return F.cross_entropy(logits, target.value, reduction="none")
+        return F.cross_entropy(logits, target.value.to(logits.dtype), reduction="none")
     # What stands at a hole may be no class at all: replaced before the loss, because a NaN behind a mask still has a
     # NaN gradient.
     known = torch.where(target.mask, target.value, 0)
@@ -27,9 +27,12 @@ def task_loss(logits: Tensor, target: Target, answer: Answer) -> Tensor:
 
     Dividing by the number of rows, not by the sum of weights, keeps a batch of one class from cancelling its weight.
     """
-    criterion = answer.criterion or cross_entropy
-    known = target.mask.float()
-    losses = criterion(logits.float(), target)
+    if answer.criterion is None:
+        # Double precision stays: a line search compares losses that float32 cannot tell apart.
+        losses = cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
+    else:
+        losses = answer.criterion(logits.float(), target)
+    known = target.mask.to(losses.dtype)
     weights = answer.weights(Target(value=_classes(target), mask=target.mask))
     if weights is not None:
         losses = losses * weights

@@ -48,7 +48,8 @@ def build_optimiser(model: nn.Module, heads: nn.Module, rates: Rates) -> torch.o
                 "weight_decay": rates.weight_decay if decay else 0.0,
             }
             for (head, decay), parameters in sorted(groups.items(), reverse=True)
-        ]
+        ],
+        fused=True,
     )
 
 

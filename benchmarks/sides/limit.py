@@ -1,0 +1,65 @@
+"""The physical limit of head-only training: every file decoded once, and one pass of the folded prefix over it.
+
+The decoder, the prefix, its dtype, layout and batch are those of the run that it is held against. Building and folding
+the network and hashing the files are timed apart: a fine-tuning needs them, the limit does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+import torchvision  # noqa: F401 - so that it counts as imports
+
+from sides.common import now, read_rows
+from zoo.data.decode import decode, quiet
+from zoo.features.extract import BATCH
+from zoo.features.prefix import Prefix, Recipe
+from zoo.model.load import strip
+from zoo.model.view import build_view
+
+
+def run(given):
+    """Seconds of decoding and of the pass, and apart from them those of building and hashing."""
+    paths = [Path(image) for rows in read_rows(given.table).values() for image, _ in rows]
+    device = torch.device(given.device)
+    started = now(device)
+    view = strip(build_view(given.scenario.backbone, given.scenario.weights))
+    prefix = Prefix(view, view.features[0].name, Recipe(**given.recipe), device)
+    built = now(device)
+    for path in paths:
+        hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    hashed = now(device)
+    pixels = decoded(paths, view.input)
+    read = now(device)
+    prefix(pixels[:BATCH])  # what the first batch sets up is not part of a limit
+    warm = now(device)
+    for at in range(0, len(pixels), BATCH):
+        prefix(pixels[at : at + BATCH]).cpu()
+    done = now(device)
+    return {
+        "seconds": (read - hashed) + (done - warm),
+        "parts_seconds": {
+            "build": built - started,
+            "hash": hashed - built,
+            "decode": read - hashed,
+            "forward": done - warm,
+        },
+        "recipe": given.recipe,
+        "batch": BATCH,
+    }
+
+
+def decoded(paths, spec):
+    """uint8 (N, 3, H, W) in memory, decoded by a thread a core as the run does."""
+    pixels = torch.empty((len(paths), spec.channels, *spec.size), dtype=torch.uint8)
+
+    def one(row):
+        pixels[row] = torch.from_numpy(decode(paths[row].read_bytes(), spec)).permute(2, 0, 1)
+
+    with quiet, ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, range(len(paths))))
+    return pixels

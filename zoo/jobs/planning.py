@@ -1,0 +1,230 @@
+"""How a run computes, planned from a few seconds of measurement: boundary, cache, views, precision and layout."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.features.boundary import Boundary, find_boundary
+from zoo.features.choose import Chosen, Decision, choose_prefix
+from zoo.features.extract import View, extract, missing_rows
+from zoo.features.memory import available_memory
+from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Mode, Room, Size, alternatives
+from zoo.features.prefix import Prefix, weights_digest
+from zoo.jobs.job import Job
+from zoo.jobs.measuring import measure
+from zoo.probe import disk_speed
+from zoo.training.live import prefix_features
+from zoo.training.measure import Compute
+
+DEFAULT_VIEWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a run computes.
+
+    Attributes:
+        boundary: where the backbone is cut.
+        mode: `cached`, `live` or `whole`.
+        compute: of the part that trains.
+        chosen: the prefix, where there is one.
+        digest: of the prefix's weights.
+        views: augmented views that are kept; None where each epoch draws anew.
+        resident: whether cached rows are held in memory.
+        found: every way and what it would cost, the one that is taken first.
+        decisions: what was decided and why.
+    """
+
+    boundary: Boundary
+    mode: Mode
+    compute: Compute
+    chosen: Chosen | None
+    digest: str
+    views: int | None
+    resident: bool
+    found: tuple[Alternative, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def prefix(self) -> Prefix:
+        """The prefix.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.chosen is None:
+            raise ValueError("this plan has no prefix")
+        return self.chosen.prefix
+
+
+def make_plan(job: Job) -> Plan:
+    """Plan a run; measures for a few seconds unless `--deterministic` forbids it."""
+    data, model, config = job.data, job.model, job.config
+    model.to(job.device)
+    pixels = data.images.pixels(np.resize(data.splits.train, 3))
+    boundary = find_boundary(model.view, model.kind, job.policy, pixels)
+    digest = weights_digest(model.backbone, boundary.behind)
+    chosen = choose(job, boundary, digest) if boundary.there else None
+    views = config.views if job.augmenter else None
+    if job.augmenter and boundary.there and config.views is None:
+        views = min(DEFAULT_VIEWS, config.epochs)
+    measured = measure(job, boundary, chosen)
+    seconds = measured.seconds
+    size, room = _size(job, boundary, chosen, digest, views), _room(job)
+    refused = _refused(job, boundary, views)
+    found = alternatives(seconds, size, room, refused)
+    if seconds.suffix is None and seconds.whole is None:  # nothing was measured
+        order: tuple[Mode, ...] = ("cached", "live", "whole")
+        found = tuple(sorted(found, key=lambda each: (bool(each.refused), order.index(each.mode))))
+    mode = found[0].mode
+    resident = room.memory is None or size.nbytes <= MEMORY_SHARE * room.memory
+    decisions = [
+        *(chosen.decisions if chosen and mode != "whole" else ()),
+        Decision(what="boundary", choice=_place(boundary), why=boundary.why),
+        Decision(what="trainable part", choice=str(measured.compute), why=measured.why),
+        _way(found, size, resident),
+    ]
+    if job.augmenter:
+        decisions.append(_views(views if mode == "cached" else None))
+    return Plan(
+        boundary=boundary,
+        mode=mode,
+        compute=measured.compute,
+        chosen=chosen if mode != "whole" else None,
+        digest=digest,
+        views=views if mode == "cached" else None,
+        resident=resident,
+        found=found,
+        decisions=tuple(decisions),
+    )
+
+
+def choose(job: Job, boundary: Boundary, digest: str) -> Chosen:
+    """How the frozen part computes; its features are judged behind the suffix as it is now."""
+    data = job.data
+
+    def compute(prefix: Prefix, rows: NDArray[np.int64]) -> Tensor:
+        found = (
+            extract(prefix, data.images, rows, digest=digest, cache=job.cache)
+            if job.config.cache
+            else prefix_features(prefix, data.images, rows)
+        )
+        return behind(job, boundary, prefix, found)
+
+    return choose_prefix(
+        boundary,
+        data.images,
+        data.splits.train,
+        job.labels,
+        device=job.device,
+        compute=compute,
+        memory=job.cache / "speeds",
+        precision=job.config.precision,
+        measure=not job.config.deterministic,
+    )
+
+
+@torch.no_grad()
+def behind(job: Job, boundary: Boundary, prefix: Prefix, rows: Tensor, batch: int = 64) -> Tensor:
+    """Features (N, …) float32 on the CPU of the rows that cross a boundary, by the suffix as it is, in eval mode."""
+    if boundary.cut is None:
+        return rows
+    model = job.model
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    with boundary.suffix() as suffix:
+        given = (prefix.packing.unpack(own.to(job.device).float()) for own in torch.split(rows, batch))
+        found = torch.cat([suffix(own).float().cpu() for own in given])
+    for part, mode in modes.items():
+        part.training = mode
+    return found
+
+
+def _place(boundary: Boundary) -> str:
+    if boundary.whole:
+        return f"{boundary.kind} features"
+    if boundary.cut is None:
+        return "none"
+    return f"{', '.join(boundary.cut.names)}: {boundary.cut.numbers} numbers an image"
+
+
+def _refused(job: Job, boundary: Boundary, views: int | None) -> dict[Mode, str]:
+    refused: dict[Mode, str] = {}
+    if not boundary.there:
+        refused["cached"] = refused["live"] = f"there is no prefix: {boundary.why}"
+    elif not job.config.cache:
+        refused["cached"] = "--no-cache"
+    if boundary.whole:
+        refused["whole"] = "the head alone trains, so that nothing needs the backbone's gradients"
+    elif boundary.cut is not None and views is not None and job.config.views is not None:
+        refused["whole"] = refused["live"] = f"--views {views} asks for kept views"
+    return refused
+
+
+def _size(job: Job, boundary: Boundary, chosen: Chosen | None, digest: str, views: int | None) -> Size:
+    splits, epochs = job.data.splits, job.config.epochs
+    size = Size(train=len(splits.train), val=len(splits.val), epochs=epochs, views=views or 0)
+    if chosen is None:
+        return size
+    plain = plain_rows(job, boundary, views)
+    numbers = int(np.prod(chosen.prefix.shape)) * chosen.prefix.dtype.itemsize
+    kept = len(plain) + (views or 0) * len(splits.train)
+    todo = kept
+    if job.config.cache:
+        todo = missing_rows(chosen.prefix, job.data.images, plain, digest=digest, cache=job.cache)
+        for view in kept_views(job, views):
+            todo += missing_rows(
+                chosen.prefix, job.data.images, splits.train, digest=digest, cache=job.cache, view=view
+            )
+    return Size(
+        train=size.train, val=size.val, epochs=epochs, views=size.views, todo=todo, row_bytes=numbers, kept_rows=kept
+    )
+
+
+def plain_rows(job: Job, boundary: Boundary, views: int | None) -> NDArray[np.int64]:
+    """Rows that are kept as they are: what is validated, what trains unless views do, what is tested on features."""
+    splits = job.data.splits
+    parts = [splits.val]
+    parts += [] if views else [splits.train]
+    parts += [splits.test] if boundary.whole else []
+    return np.sort(np.concatenate(parts))
+
+
+def kept_views(job: Job, views: int | None) -> list[View]:
+    """The augmented views that are kept."""
+    if job.augmenter is None or views is None:
+        return []
+    return [View(augmenter=job.augmenter, number=number) for number in range(views)]
+
+
+def _room(job: Job) -> Room:
+    job.cache.mkdir(parents=True, exist_ok=True)
+    memory = available_memory()
+    if job.device.type == "cuda":
+        memory = int(torch.cuda.mem_get_info(job.device)[0])
+    write, read = (1e9, 2e9) if job.config.deterministic else disk_speed(job.cache)
+    return Room(disk=shutil.disk_usage(job.cache).free, memory=memory, read=read, write=write)
+
+
+def _way(found: tuple[Alternative, ...], size: Size, resident: bool) -> Decision:
+    first, said = found[0], []
+    for each in found:
+        cost = f"{each.total:.1f} s" if each.total < float("inf") else "not measured"
+        said.append(f"{each.mode}: {each.refused or cost}")
+    choice = MODES[first.mode]
+    if first.mode == "cached":
+        choice += f", {size.nbytes / 1e6:.0f} MB {'in memory' if resident else 'read from the memory-mapped files'}"
+    return Decision(what="feature cache", choice=choice, why="; ".join(said))
+
+
+def _views(views: int | None) -> Decision:
+    if views is None:
+        return Decision(what="views", choice="a new one in every epoch", why="nothing is kept that would fix them")
+    why = "each is computed once, and each epoch shows another"
+    return Decision(what="views", choice=f"{views} of each training image", why=why)

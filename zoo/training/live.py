@@ -1,0 +1,114 @@
+"""What the loop feeds on where it is not there beforehand: images on their way to the device, or through a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.augment import Augmenter
+from zoo.data.ingest import Images
+from zoo.features.memory import check_memory
+from zoo.features.prefix import Prefix, normalise
+from zoo.training.inputs import Staged, Tensors, views_of
+
+PART = 64
+
+
+def prefix_parts(prefix: Prefix, images: Images, rows: NDArray[np.int64]) -> Iterator[Tensor]:
+    """What a prefix gives for rows, computed now and not kept: parts (B, *shape) float32 on the CPU."""
+    for at in range(0, len(rows), PART):
+        # Cloned, because what inference mode makes cannot be saved for a backward pass.
+        yield prefix(images.pixels(rows[at : at + PART])).float().cpu().clone()
+
+
+def prefix_features(prefix: Prefix, images: Images, rows: NDArray[np.int64]) -> Tensor:
+    """The same in one tensor (N, *shape).
+
+    Raises:
+        ZooError: it does not fit into the memory that is left.
+    """
+    check_memory(len(rows), prefix.shape, torch.float32)
+    return torch.cat(list(prefix_parts(prefix, images, rows)))
+
+
+class _Decoded(Staged):
+    """Decoded images on their way to the device, augmented there in training.
+
+    Args:
+        images: decoded.
+        device: where training is.
+        augment: makes views; without it training sees images as they are.
+        views: how many views each row goes round in; by default every epoch is a view of its own.
+
+    Raises:
+        ValueError: fewer views than one.
+    """
+
+    def __init__(
+        self, images: Images, device: torch.device, augment: Augmenter | None = None, views: int | None = None
+    ) -> None:
+        if views is not None and views < 1:
+            raise ValueError(f"views must be at least 1, not {views}")
+        self._images, self._device, self._augment, self._views = images, device, augment, views
+
+    @property
+    def device(self) -> torch.device:
+        """Where training is."""
+        return self._device
+
+    def gather(self, rows: Tensor, epoch: int | None) -> Tensors:
+        """Decoded images, uint8 (B, C, H, W), page-locked where they go to a GPU."""
+        del epoch  # the same files in every epoch
+        pixels = self._images.pixels(rows)
+        return (pixels.pin_memory() if self._device.type == "cuda" else pixels,)
+
+    def _shown(self, gathered: Tensors, rows: Tensor, epoch: int | None) -> Tensor:
+        """Images as this epoch shows them, uint8 (B, C, H, W) on the device."""
+        pixels = gathered[0].to(self._device, non_blocking=True)
+        if self._augment is None or epoch is None:
+            return pixels
+        keys = self._images.digests[rows.cpu().numpy()]
+        return self._augment(pixels, keys, views_of(rows, epoch, self._views, self._augment.seed))
+
+
+class LiveFeatures(_Decoded):
+    """Features computed again each time a row is seen: what training without the cache does.
+
+    With as many `views` as `CachedFeatures` has and the same seed, training sees the same features.
+    """
+
+    def __init__(
+        self, prefix: Prefix, images: Images, *, augment: Augmenter | None = None, views: int | None = None
+    ) -> None:
+        super().__init__(images, prefix.device, augment, views)
+        self._prefix = prefix
+
+    def finish(self, gathered: Tensors, rows: Tensor, epoch: int | None) -> Tensors:
+        """Rows (B, *shape) of the prefix, float32."""
+        # Cloned, because what inference mode makes cannot be saved for a backward pass.
+        return (self._prefix(self._shown(gathered, rows, epoch)).float().clone(),)
+
+
+class Pixels(_Decoded):
+    """Normalised images, for a backbone of which a part trains."""
+
+    def __init__(
+        self,
+        images: Images,
+        device: torch.device,
+        *,
+        channels_last: bool,
+        augment: Augmenter | None = None,
+        views: int | None = None,
+    ) -> None:
+        super().__init__(images, device, augment, views)
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def finish(self, gathered: Tensors, rows: Tensor, epoch: int | None) -> Tensors:
+        """Images (B, C, H, W), float32."""
+        shown = self._shown(gathered, rows, epoch)
+        return (normalise(shown, self._images.spec).to(memory_format=self._layout),)
