@@ -13,6 +13,9 @@ from typing import TypeVar
 
 import torch
 
+from zoo.disk import write_whole
+from zoo.errors import RunError
+
 
 def synchronise(device: torch.device) -> None:
     """Wait until the device has done what it was given; on the CPU there is nothing to wait for."""
@@ -43,18 +46,16 @@ def race(calls: Sequence[Callable[[], object]], device: torch.device, *, rounds:
 V = TypeVar("V")
 
 
-def remembered(path: Path, measure: Callable[[], V]) -> V:
+def remembered(path: Path, measure: Callable[[], V]) -> tuple[V, bool]:
     """What was measured once on this machine, read from `path` where it is, so that a second run decides as the first.
 
     Args:
         path: a JSON file.
         measure: gives JSON values.
+
+    Returns:
+        The value, and whether it was read.
     """
-    return _remembered(path, measure)[0]
-
-
-def _remembered(path: Path, measure: Callable[[], V]) -> tuple[V, bool]:
-    """The value, and whether it was read."""
     try:
         found: V = json.loads(path.read_text(encoding="utf-8"))
         return found, True
@@ -63,31 +64,10 @@ def _remembered(path: Path, measure: Callable[[], V]) -> tuple[V, bool]:
     value = measure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(value), encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
+        write_whole(path, json.dumps(value))
+    except (OSError, RunError):
         return value, False  # a cache that cannot be written costs time, nothing else
     return value, False
-
-
-def remembered_race(
-    path: Path, names: Sequence[str], calls: Sequence[Callable[[], object]], device: torch.device
-) -> tuple[list[float], bool]:
-    """`race`, measured once on this machine and then read from `path`.
-
-    Returns:
-        Seconds of each call, and whether they were read.
-    """
-
-    def measure() -> dict[str, float]:
-        return dict(zip(names, race(calls, device), strict=True))
-
-    found, read = _remembered(path, measure)
-    if not (isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in names)):
-        path.unlink(missing_ok=True)
-        found, read = _remembered(path, measure)
-    return [float(found[name]) for name in names], read
 
 
 DISK_PROBE_BYTES = 2**26
@@ -114,7 +94,7 @@ def disk_speed(folder: Path) -> tuple[float, float]:
         finally:
             path.unlink(missing_ok=True)
 
-    write, read = remembered(folder / "speeds" / "disk.json", measure)
+    (write, read), _ = remembered(folder / "speeds" / "disk.json", measure)
     return write, read
 
 

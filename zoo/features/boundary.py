@@ -66,8 +66,8 @@ def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: T
     stages = policy.trainable_stages(view)
     if not any(stage.parameters for stage in stages):
         return Boundary(view=view, kind=kind, whole=True, why="the whole backbone is frozen")
-    first = next(at for at, stage in enumerate(view.stages) if stage in stages)
-    parameters = frozenset(name for stage in view.stages[first:] for name in stage.parameters)
+    first = view.stages.index(stages[0])
+    parameters = behind_parameters(view, policy)
     if not any(stage.parameters for stage in view.stages[:first]):
         return Boundary(view=view, kind=kind, why=f"policy {policy.text} trains the backbone from its first layer")
     module = view.module
@@ -90,6 +90,12 @@ def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: T
         why=f"nothing trains before {view.stages[first].name}",
         behind=_behind(module, view, first) | parameters,
     )
+
+
+def behind_parameters(view: BackboneView, policy: FreezePolicy) -> frozenset[str]:
+    """Names of the parameters of the first stage in which something trains and of all stages after it."""
+    first = view.stages.index(policy.trainable_stages(view)[0])
+    return frozenset(name for stage in view.stages[first:] for name in stage.parameters)
 
 
 def _channels_last(module: nn.Module) -> bool:

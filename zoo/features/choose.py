@@ -12,6 +12,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from zoo.data.ingest import Images
 from zoo.errors import IntegrityError, ZooError
 from zoo.features.boundary import Boundary
 from zoo.features.prefix import Prefix, Recipe
-from zoo.probe import device_name, remembered_race
+from zoo.probe import device_name, race, remembered
 
 COSINE = 0.98
 PROBE_ROWS = 128
@@ -104,29 +105,56 @@ def choose_prefix(
         for name in (("fp32", "bf16") if precision == "auto" else (precision,))
         for channels_last in layouts
     ]
-    example = images.pixels(rows[: TIMED_ROWS[device.type]])
-    recipes, failed = _that_run(recipes, prefix, example)
-    calls = [lambda recipe=recipe: prefix(recipe)(example) for recipe in recipes]
-    where = memory / f"{_race_key(boundary, device)}.json"
-    seconds, remembered = remembered_race(where, [str(recipe) for recipe in recipes], calls, device)
-    order = sorted(zip(seconds, recipes, strict=True), key=lambda pair: pair[0])
-    speeds = ", ".join(f"{recipe} {len(example) / second:.0f}/s" for second, recipe in order)
-    speeds += " (measured by an earlier run)" if remembered else ""
-    speeds += "".join(f"; {recipe} does not run: {reason}" for recipe, reason in failed.items())
-    best = order[0][1]
+    raced, read = _race(boundary, recipes, prefix, images.pixels(rows[: TIMED_ROWS[device.type]]), memory)
+    seconds = {recipe: held for recipe in recipes if not isinstance(held := raced[str(recipe)], str)}
+    if not seconds:
+        raise ZooError(f"the frozen backbone runs under none of: {', '.join(f'{r} ({w})' for r, w in raced.items())}")
+    order = sorted(seconds, key=lambda recipe: seconds[recipe])
+    speeds = ", ".join(f"{recipe} {1 / seconds[recipe]:.0f}/s" for recipe in order)
+    speeds += " (measured by an earlier run)" if read else ""
+    speeds += "".join(f"; {name} does not run: {why}" for name, why in raced.items() if isinstance(why, str))
+    best = order[0]
     if precision != "auto":
         why = f"{precision} was asked for; fastest layout of: {speeds}"
     elif best.precision == "fp32":
         why = f"fastest of: {speeds}"
     else:
-        reference = next((recipe for _, recipe in order if recipe.precision == "fp32"), best)
+        reference = next((recipe for recipe in order if recipe.precision == "fp32"), best)
         accepted, evidence = accept(prefix(best), prefix(reference), rows, labels, compute)
         why = f"{evidence}; images a second: {speeds}"
         best = best if accepted else reference
     chosen = prefix(best)
     decisions = (_folding(chosen, why_not), Decision(what="prefix", choice=str(best), why=why))
-    per_image = next(second for second, recipe in order if recipe == best) / len(example)
-    return Chosen(prefix=chosen, decisions=decisions, seconds=per_image)
+    return Chosen(prefix=chosen, decisions=decisions, seconds=seconds[best])
+
+
+def _race(
+    boundary: Boundary,
+    recipes: Sequence[Recipe],
+    prefix: Callable[[Recipe], Prefix],
+    example: Tensor,
+    memory: Path,
+) -> tuple[dict[str, float | str], bool]:
+    """Seconds of one image by recipe, or why it does not run: not every layer knows bf16; and whether it was read."""
+    device = prefix(recipes[0]).device
+
+    def measure() -> dict[str, float | str]:
+        found: dict[str, float | str] = {}
+        good = []
+        for recipe in recipes:
+            try:
+                prefix(recipe)(example[:2])
+                good.append(recipe)
+            except (RuntimeError, NotImplementedError) as error:
+                found[str(recipe)] = str(error).splitlines()[0]
+        times = race([partial(prefix(recipe), example) for recipe in good], device)
+        return found | {str(recipe): held / len(example) for recipe, held in zip(good, times, strict=True)}
+
+    names = [str(recipe) for recipe in recipes]
+    cut = boundary.cut.names if boundary.cut else ()
+    parts = [boundary.view.name, boundary.kind, cut, boundary.view.input.size, names, device_name(device)]
+    key = hashlib.blake2b(json.dumps([*parts, torch.__version__, len(example)]).encode(), digest_size=16).hexdigest()
+    return remembered(memory / f"{key}.json", measure)
 
 
 def _may_fold(prefix: Callable[[Recipe], Prefix], channels_last: bool) -> tuple[bool, str]:
@@ -145,32 +173,6 @@ def _folding(chosen: Prefix, why_not: str) -> Decision:
         return Decision(what="folding", choice="nothing to fold", why="no BatchNorm in this backbone")
     why = f"{chosen.folded} of {chosen.norms} BatchNorms directly follow a layer that nothing else reads"
     return Decision(what="folding", choice=f"{chosen.folded} of {chosen.norms}", why=why)
-
-
-def _that_run(
-    recipes: Sequence[Recipe], prefix: Callable[[Recipe], Prefix], example: Tensor
-) -> tuple[list[Recipe], dict[Recipe, str]]:
-    """The recipes under which the network runs at all, and why the others do not: not every layer knows bf16.
-
-    Raises:
-        ZooError: none of them does.
-    """
-    failed: dict[Recipe, str] = {}
-    for recipe in recipes:
-        try:
-            prefix(recipe)(example[:2])
-        except (RuntimeError, NotImplementedError) as error:
-            failed[recipe] = str(error).splitlines()[0]
-    good = [recipe for recipe in recipes if recipe not in failed]
-    if not good:
-        raise ZooError(f"the frozen backbone runs under none of: {', '.join(f'{r} ({w})' for r, w in failed.items())}")
-    return good, failed
-
-
-def _race_key(boundary: Boundary, device: torch.device) -> str:
-    view, names = boundary.view, boundary.cut.names if boundary.cut else ()
-    parts = [view.name, boundary.kind, names, view.input.size, device_name(device), torch.__version__, TIMED_ROWS]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def has_convolutions(module: torch.nn.Module) -> bool:

@@ -51,7 +51,7 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
         return Measured(compute=rule, seconds=Seconds(prefix=chosen.seconds if chosen else None), why=why)
     images = job.config.batch_size if boundary.whole else TIMED_IMAGES[job.device.type]
     where = job.cache / "speeds" / f"{_key(job, boundary, chosen, ways, images)}.json"
-    found = remembered(where, lambda: _timed(job, boundary, chosen, ways, images))
+    found, read = remembered(where, lambda: _timed(job, boundary, chosen, ways, images))
     each = {name: [held / images for held in times] for name, times in found.items() if isinstance(times, list)}
     part = "suffix" if boundary.there else "whole"
     order = sorted((way for way in ways if f"{part} {way}" in each), key=lambda way: each[f"{part} {way}"][0])
@@ -59,6 +59,7 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
     job.model.to(memory_format=best.layout)
     said = "images a second in training: " + ", ".join(f"{way} {1 / each[f'{part} {way}'][0]:.0f}" for way in order)
     failed = {name: why for name, why in found.items() if isinstance(why, str)}
+    said += " (measured by an earlier run)" if read else ""
     said += "".join(f"; {name} does not run: {why}" for name, why in failed.items())
     suffix, whole = (each.get(f"{name} {best}", [None, None]) for name in ("suffix", "whole"))
     seconds = Seconds(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import OptionError, ZooError
+from zoo.registry.guard import fault, guarded
 from zoo.registry.lookup import STRATEGIES
 from zoo.specs import EXCLUSIVE_SLOTS, Call, ClassStatistics, Plan, Target, bind, parse_options
 from zoo.specs.plans import Criterion, IndexSampler
@@ -86,10 +87,15 @@ def _build(call: Call, statistics: ClassStatistics) -> Plan:
     if kind not in record.tasks:
         call.fail(f"{call.name} takes {' or '.join(sorted(record.tasks))} targets; {statistics.task.name} is {kind}")
     parameters: Any = bind(call, record.parameters)
-    try:
-        return record.build(statistics, parameters)
-    except ValueError as error:
-        call.fail(f"{call.name}: {error}")
+    home, what = STRATEGIES.home(call.name), f"strategy {record.name}"
+    with guarded(home, what):
+        try:
+            plan: object = record.build(statistics, parameters)
+        except ValueError as error:  # by the contract it is the user's mistake
+            call.fail(f"{call.name}: {error}")
+    if not isinstance(plan, Plan):
+        raise fault(home, what, f"build gave {plan!r}, which is no Plan")
+    return plan
 
 
 def _filled(plan: Plan) -> list[str]:
