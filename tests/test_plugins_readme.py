@@ -1,21 +1,22 @@
 """The tutorial for plugin authors is true: its code is installed and checked, its tables are those of the code."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import re
+import runpy
 import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import zoo
 import zoo.specs
-from zoo.cli import COMMANDS
+from zoo.cli import COMMANDS, main
 from zoo.hooks import HOOKS
+from zoo.registry.origins import on_disk
 from zoo.registry.plugins import RECORD_TYPES, load_plugins
 from zoo.testing import backbones, datasets, heads, imputers, plugin, sources, strategies
 from zoo.testing.check import perform
@@ -111,11 +112,6 @@ def acme(site):
         path = site / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(code)
-    folder = site / "acme_zoo" / "tiles"
-    folder.mkdir()
-    for row in range(4):
-        pixels = np.random.default_rng(row).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{('smooth', 'rough')[row % 2]}-{row}.png")
     info = site / "acme_zoo-1.0.0.dist-info"
     info.mkdir()
     said = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
@@ -123,10 +119,8 @@ def acme(site):
     points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["zoo"].items())
     (info / "entry_points.txt").write_text(f"[zoo]\n{points}")
     _fixtures._forget()
-    from acme_zoo._network import PatchNet
-    from safetensors.torch import save_file
-
-    save_file(PatchNet(8).state_dict(), site / "acme_zoo" / "patch8.safetensors")
+    with contextlib.chdir(site):
+        runpy.run_path("make_files.py")
     return site / "acme_zoo"
 
 
@@ -160,6 +154,26 @@ def test_its_network_loads_its_weights_and_takes_other_images(acme):
     model = zoo.load("acme/patch8.acme_shapes", num_classes=3, freeze="last(1)", size=64, channels=2)
     assert model(torch.zeros(2, 2, 64, 64)).shape == (2, 3)
     zoo.freeze(PatchNet(16), "last(1)").verify()
+
+
+def test_its_table_lies_where_its_command_writes_it(acme):
+    (path,) = re.findall(r"^    zoo check 'acme/\*' --table (\S+)$", TEXT, re.MULTILINE)
+    (found,) = [one for one in load_plugins() if one.distribution == "acme-zoo"]
+    assert found.records["zoo_backbones"][0].table == acme.parent / path
+
+
+def test_its_command_trains_on_its_tiles_with_its_weights(acme, tmp_path, capsys):
+    (words,) = re.findall(r"^    zoo (train acme-tiles .*)$", TEXT, re.MULTILINE)
+    with contextlib.chdir(tmp_path):
+        assert main([*words.split(), "--epochs", "1", "--quiet"]) == 0
+    assert on_disk("wheel:acme-zoo/acme_zoo/patch8.safetensors")
+
+
+def test_every_file_that_it_shows_is_in_its_tree(acme):
+    tree = TEXT.partition("In the end that holds:")[2].partition("An entry point")[0]
+    shown = set(re.findall(r"^    ([\w/]+\.\w+|acme_zoo/tiles/)", tree, re.MULTILINE))
+    assert {"make_files.py", "acme_zoo/__init__.py", "acme_zoo/patch8.safetensors", "acme_zoo/tiles/"} <= shown
+    assert all((acme.parent / name).exists() for name in shown - {"acme_zoo/table.json", "pyproject.toml"})
 
 
 def test_its_converter_renames(acme):

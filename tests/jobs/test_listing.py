@@ -9,7 +9,7 @@ import zoo
 from zoo.config import ListConfig
 from zoo.errors import UnknownNameError, ZooError
 from zoo.jobs.choosing import choose
-from zoo.jobs.filters import parse_count
+from zoo.jobs.filters import parse_count, short_count, short_gmacs
 from zoo.jobs.listing import WIDTH, csv_text, row_json, table_lines
 from zoo.registry.catalogue import Catalogue, CatalogueRow
 from zoo.specs import BackboneEntry, Weights
@@ -65,7 +65,7 @@ def test_without_options_there_is_everything_by_name():
 def test_several_patterns_are_united_and_each_must_match_something():
     assert names("sma", "b/l*") == ["small", "large"]
     assert names("small", "small") == ["small"]
-    with pytest.raises(UnknownNameError, match="no backbone matches 'smal2'; did you mean small"):
+    with pytest.raises(UnknownNameError, match=r"no backbone matches 'smal2'; did you mean a/small\?"):
         chosen("large", "smal2")
 
 
@@ -194,6 +194,7 @@ def test_an_empty_choice_names_the_option_that_emptied_it(options, message):
         ({"max_params": "many"}, "--max-params must be a number such as 25M or 25e6, not 'many'"),
         ({"min_params": "-3"}, "--min-params must be a number"),
         ({"feature": "patches"}, "--feature must be one of pooled, cls, mean, cls\\+mean, tokens, not 'patches'"),
+        ({"feature": "clss"}, "not 'clss'; did you mean cls"),
         ({"limit": 0}, "--limit must be at least 1, not 0"),
         ({"sort": "speed"}, "--sort must be one of name, params, gmacs, input, top1, not 'speed'"),
     ],
@@ -268,3 +269,35 @@ def test_a_table_keeps_within_its_width_and_shortens_no_name(monkeypatch):
 def test_what_nobody_states_is_a_dash():
     (line,) = table_lines(chosen("silent"))[1:-1]
     assert line.split() == ["b/silent", "-", "-", "-", "-", "-", "-", "t"]
+
+
+def test_a_name_with_a_tag_finds_its_row_with_those_weights():
+    for pattern in ("a/small.big", "small.big", "A/SMALL.BIG", "a/*.big", "small.bi"):
+        (row,) = chosen(pattern).rows
+        assert (row.name, row.entry.tags) == ("a/small", ("big",)), pattern
+    assert [row.entry.tags for row in chosen("small.big", "small.free").rows] == [("free", "big")]
+    assert [row.entry.tags for row in chosen("small.big", "a/small").rows] == [("free", "big")]
+    assert table_lines(chosen("a/small.big"))[1].split()[7] == "big"
+    with pytest.raises(UnknownNameError, match=r"no backbone matches 'small\.huge'"):
+        chosen("small.huge")
+
+
+def test_words_match_whatever_their_case():
+    assert names("SMALL", "B/Lar*") == ["small", "large"]
+
+
+def test_a_count_of_one_is_no_plural():
+    assert table_lines(chosen("small"))[-1] == "1 backbone"
+    assert table_lines(chosen("small.big", weights=True), each_weights=True)[-1] == "1 set of weights"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(789, "789"), (12_345, "12.3k"), (999_960, "1.0M"), (25_557_032, "25.6M"), (1e9, "1000.0M")]
+)
+def test_small_counts_of_parameters_keep_their_digits(number, text):
+    assert short_count(number) == text
+
+
+@pytest.mark.parametrize(("gmacs", "text"), [(15.47, "15.47"), (0.385, "0.39"), (0.0123, "0.012"), (0.0, "0.00")])
+def test_small_costs_keep_their_digits(gmacs, text):
+    assert short_gmacs(gmacs) == text

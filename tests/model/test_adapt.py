@@ -249,11 +249,14 @@ def test_named_bands_have_the_kernel_and_the_statistics_of_their_colour():
     ("channels", "message"),
     [
         (0, "an image with 0 channels: there is at least one"),
-        ("rgb", r"a number or a list of names, such as \['red', 'nir'\], not the text 'rgb'"),
+        ("rgb", r"a number or a list of names, such as \['red', 'nir'\], not 'rgb'"),
         ((), "name at least one, and leave no name empty"),
         (("red", ""), "name at least one, and leave no name empty"),
         (("red", "nir", "R"), "a channel is named twice: red, nir, r"),
         (("nir", "NIR"), "a channel is named twice: nir, nir"),
+        (3.5, "a number or a list of names, .*, not 3.5"),
+        (True, "a number or a list of names, .*, not True"),
+        ((1, 2), r"a number or a list of names, .*, not \(1, 2\)"),
     ],
 )
 def test_channels_that_make_no_sense_are_refused(channels, message):
@@ -267,7 +270,7 @@ def test_networks_that_read_their_image_otherwise_are_refused():
     with pytest.raises(ZooError, match="conv is no convolution of three channels"):
         adapt_input(_view(Small(nn.Conv2d(3, 6, 3, groups=3))), channels=4)
     grey = InputSpec(size=(32, 32), resize=40, mean=(0.5,), std=(0.5,))
-    with pytest.raises(ZooError, match="reads 1 channels; only networks of red, green and blue can be given others"):
+    with pytest.raises(ZooError, match="reads 1 channel; only networks of red, green and blue can be given others"):
         adapt_input(_view(input=grey), channels=4)
 
 

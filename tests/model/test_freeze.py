@@ -194,3 +194,10 @@ def test_under_compile_the_frozen_part_stands_still_too():
     compiled = torch.compile(model, backend="eager")
     train_a_little(compiled, steps=2)
     frozen.verify()
+
+
+def test_a_record_prints_in_one_short_line():
+    frozen = zoo.freeze(small(), "last(1)")
+    assert len(repr(frozen)) < 160
+    assert repr(frozen).startswith("Frozen(policy='last(1)', stages trained: ")
+    assert f"{len(frozen.frozen)} frozen" in repr(frozen)

@@ -1,5 +1,7 @@
 """Heads put where the classifier was, on models of ours and on networks that the user built himself."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -136,3 +138,31 @@ def test_heads_that_were_trained_with_covariates_ask_for_them():
     heads = TaskHeads([Task(name="a", classes=("x", "y"))], 6, covariates=2)
     with pytest.raises(ValueError, match="trained with 2 covariate columns; give them"):
         heads(torch.randn(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": "3"}, "num_classes is a whole number, not '3'"),
+        ({"num_classes": 2.0}, "num_classes is a whole number, not 2.0"),
+        ({"num_classes": True}, "num_classes is a whole number, not True"),
+        ({"classes": "abc"}, r"classes are a list of names, such as \['ok', 'crack'\], not 'abc'"),
+        ({"classes": 7.5}, "classes are a list of names"),
+        ({"num_classes": 2, "size": "224"}, r"a size is a number of pixels or \(height, width\), not '224'"),
+        ({"num_classes": 2, "size": 22.4}, "a size is a number of pixels"),
+        ({"num_classes": 2, "size": (32, 32, 3)}, "a size is a number of pixels"),
+        ({"num_classes": 2, "channels": 2.5}, "channels are a number or a list of names"),
+        ({"num_classes": 2, "weights": 3}, "weights are a tag, a path or None, not 3"),
+        ({"num_classes": 2, "name": 3}, "name is a text, not 3"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_our_words(options, message):
+    with pytest.raises(ZooError, match=message):
+        zoo.load(**{"name": "timm/test_vit", "weights": "none", **options})
+
+
+def test_weights_may_be_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "weights")
+    for path in (tmp_path / "weights", Path("weights")):
+        assert zoo.load("timm/test_vit", num_classes=2, weights=path).view.weights == "file weights"

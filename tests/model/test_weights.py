@@ -328,3 +328,34 @@ def test_a_finished_run_serves_as_weights_with_its_input(tmp_path):
     with pytest.raises(WeightsError, match=r"does not fit timm/test_resnet.*it is a run of timm/test_vit"):
         build_view("timm/test_resnet", str(tmp_path))
     assert json.loads(json.dumps(again.notes))  # they go into run.json
+
+
+def test_numbers_of_another_kind_are_refused_by_name(state, save):
+    with pytest.raises(
+        WeightsError, match=r"Tensors 1 of another kind: stem\.weight: file torch\.int64, network torch\.float32"
+    ):
+        load_weights(_view(), save({**state, "stem.weight": state["stem.weight"].long()}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_taken(state, save, dtype):
+    view = load_weights(_view(), save({**state, "stem.weight": state["stem.weight"].to(dtype)}))
+    assert torch.allclose(view.module.stem.weight, state["stem.weight"], atol=1e-2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused_naming_up_to_five_tensors(state, save, value):
+    bad = {name: torch.full_like(t, value) if t.is_floating_point() else t for name, t in state.items()}
+    with pytest.raises(WeightsError, match=r"NaN or infinite numbers in 1 tensors: norm\.bias; the training"):
+        load_weights(_view(), save({**state, "norm.bias": bad["norm.bias"]}))
+    with pytest.raises(WeightsError, match=r"tensors: ([\w.]+; ){4}[\w.]+ …; the training"):
+        load_weights(_view(), save(bad))
+
+
+def test_a_mask_that_is_infinite_in_the_network_itself_may_be_so_in_the_file(save):
+    def masked():
+        net = Net()
+        net.register_buffer("causal", torch.full((2,), float("-inf")))
+        return net
+
+    assert load_weights(_view(masked()), save(masked().state_dict())).weights == "file weights.pth"

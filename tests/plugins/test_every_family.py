@@ -15,6 +15,7 @@ from zoo.jobs.progress import Reporter
 from zoo.registry.catalogue import catalogue
 from zoo.registry.lookup import SOURCES
 from zoo.registry.tables import library_version, read_table
+from zoo.testing.backbones import CHECKS
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 TIMM = SOURCES.get("timm")
@@ -95,7 +96,10 @@ def test_the_sweep_that_was_published_left_nothing_out_and_nothing_failed():
     published = json.loads(max(RESULTS.glob("conformance-*.json")).read_text(encoding="utf-8"))
     assert published["failed"] == []
     assert published["backbones"] == {"lite": 3, "timm": 1371, "torchvision": 80}
-    assert sum(published["checks"].values()) == 14 * 1454
+    # A check that came later than the file has not run in it.
+    each, left = divmod(sum(published["checks"].values()), 1454)
+    assert left == 0
+    assert 14 <= each <= len(CHECKS)
     stated = {
         (f"{source.name}/{model}", check)
         for _, source in SOURCES.items()

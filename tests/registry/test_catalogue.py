@@ -8,6 +8,7 @@ import pytest
 import zoo.registry.lookup
 import zoo.registry.plugins
 from zoo.disk import cache_folder
+from zoo.jobs.filters import gmacs_of
 from zoo.jobs.listing import find_rows, list_backbones
 from zoo.registry.catalogue import Catalogue, CatalogueRow, catalogue, catalogue_key
 from zoo.registry.plugins import Plugin
@@ -333,3 +334,26 @@ def test_a_catalogue_without_rows_is_kept_too(offer, cache):
     offer()
     assert fresh() == Catalogue(rows=())
     assert json.loads((cache / "catalogue.json").read_text())["rows"] == []
+
+
+def test_the_input_of_the_default_weights_is_that_of_an_entry_that_states_none(install):
+    install(
+        "acme",
+        """
+        from zoo.specs import BackboneEntry, Weights
+
+        def entries():
+            small, large = Weights(tag="s", input_size=64), Weights(tag="l", input_size=96)
+            yield BackboneEntry(name="a", gmacs=0.5, weights=(small, large))
+            yield BackboneEntry(name="b", gmacs=0.5, weights=(Weights(tag="s"),))
+            yield BackboneEntry(name="c", gmacs=0.5, input_size=32, weights=(small,))
+
+        @hookimpl
+        def zoo_backbones():
+            yield BackboneSource(name="acme", entries=entries, build=print)
+        """,
+    )
+    rows = {row.entry.name: row for row in catalogue().rows if row.source == "acme"}
+    assert {name: row.entry.input_size for name, row in rows.items()} == {"a": 64, "b": None, "c": 32}
+    shown = {name: [gmacs_of(row, weights) for weights in row.entry.weights] for name, row in rows.items()}
+    assert shown == {"a": [0.5, None], "b": [0.5], "c": [None]}

@@ -3,7 +3,8 @@
 import pytest
 
 from zoo.errors import NameClashError, OptionError, UnknownNameError
-from zoo.registry.lookup import HEADS, SHELVES, SOURCES, STRATEGIES, suggest
+from zoo.registry.lookup import HEADS, SHELVES, SOURCES, STRATEGIES
+from zoo.registry.near import suggest, suggest_models
 from zoo.registry.plugins import RECORD_TYPES, load_plugins
 from zoo.specs import parse_options
 
@@ -11,6 +12,15 @@ from zoo.specs import parse_options
 def test_close_names_are_suggested_and_far_ones_are_not():
     assert suggest("resnt18", ["resnet18", "vgg11"]) == "; did you mean resnet18?"
     assert suggest("resnet1", ["resnet18", "resnet10"]).startswith("; did you mean resnet1")
+
+
+def test_suggestions_are_full_names_each_once_whatever_the_case():
+    assert suggest("LINEER", ["linear", "linear", "Linear"]) == "; did you mean linear?"
+    known = ["a/resnet18", "b/resnet18", "a/vgg11"]
+    assert suggest_models("resnt18", known) == "; did you mean a/resnet18 or b/resnet18?"
+    assert suggest_models("a/RESNT18", known) == "; did you mean a/resnet18 or b/resnet18?"
+    assert suggest_models("zzz", known) == ""
+
     assert " or " in suggest("resnet1", ["resnet18", "resnet10"])
     assert suggest("zzz", ["resnet18", "vgg11"]) == ""
 
@@ -24,7 +34,7 @@ def test_an_unknown_name_says_what_there_is_and_suggests(site):
 
 
 def test_an_unknown_name_names_the_plugins_that_did_not_load(install, monkeypatch):
-    install("broken", "import no_such_library", distribution="broken-heads", version="0.4")
+    module = install("broken", "import no_such_library", distribution="broken-heads", version="0.4")
     install("off", "", distribution="off-heads")
     monkeypatch.setenv("ZOO_DISABLE", "off")
     with pytest.raises(UnknownNameError) as caught:
@@ -32,7 +42,8 @@ def test_an_unknown_name_names_the_plugins_that_did_not_load(install, monkeypatc
     first, *rest = str(caught.value).split("\n")
     assert first == "unknown head 'prototype'; there are attention, cosine, linear, mlp"
     assert rest == [
-        "  (plugin 'broken' of broken-heads 0.4 did not load: ModuleNotFoundError: No module named 'no_such_library')",
+        "  (plugin 'broken' of broken-heads 0.4 did not load: ModuleNotFoundError: No module named 'no_such_library' "
+        f"({module}:3))",
         "  (plugin 'off' of off-heads 1.0 is switched off by ZOO_DISABLE)",
     ]
 

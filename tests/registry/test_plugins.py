@@ -7,7 +7,7 @@ import pytest
 
 from zoo.hooks import GROUP
 from zoo.registry.lookup import HEADS
-from zoo.registry.plugins import describe_failures, failures, load_plugins
+from zoo.registry.plugins import describe_failures, failures, load_plugins, useless_disabled
 
 
 def of(name):
@@ -43,10 +43,10 @@ BROKEN = {
         "def zoo_heads():\n    return []",
         "TypeError: implements no hook; the hooks are zoo_backbones, zoo_heads",
     ),
-    "a misspelt hook": ("@hookimpl\ndef zoo_backbone():\n    return []", "unknown hook 'zoo_backbone' in plugin"),
+    "a misspelt hook": ("@hookimpl\ndef zoo_backbone():\n    return []", "TypeError: unknown hook 'zoo_backbone' ("),
     "a misspelt hook beside a right one": (
         "@hookimpl\ndef zoo_heads():\n    return []\n\n@hookimpl\ndef zoo_head():\n    return []",
-        "unknown hook 'zoo_head' in plugin",
+        "TypeError: unknown hook 'zoo_head' (",
     ),
     "a hook with arguments that do not exist": (
         "@hookimpl\ndef zoo_heads(config):\n    return []",
@@ -165,3 +165,36 @@ def test_a_module_is_imported_once_however_often_one_asks(install, tmp_path):
     HEADS.names()
     failures()
     assert trace.read_text() == "x"
+
+
+def test_a_failure_says_in_which_line_of_the_plugin(install):
+    path = install("broken", "def deep():\n    return {}['key']\n\ndeep()")
+    (failed,) = failures()
+    assert failed.failure == f"KeyError: 'key' ({path}:4)"
+
+
+def test_a_file_that_cannot_be_parsed_is_a_failure_with_its_line(install):
+    path = install("broken", "def zoo_heads(:\n    pass")
+    (failed,) = failures()
+    assert failed.failure.endswith(f"({path}:3)")
+    assert failed.failure.startswith("SyntaxError: ")
+
+
+def test_a_misspelt_hook_is_told_the_hooks_and_the_closest(install):
+    path = install("broken", "@hookimpl\ndef zoo_backbone():\n    return []")
+    (failed,) = failures()
+    assert f"unknown hook 'zoo_backbone' ({path}:3); the hooks are zoo_backbones, zoo_heads" in failed.failure
+    assert "; did you mean zoo_backbones?" in failed.failure
+
+
+def test_a_keyword_that_a_record_does_not_have_is_told_its_fields(install):
+    path = install("broken", "@hookimpl\ndef zoo_heads():\n    yield HeadRecord(nam='x', build=print)")
+    (failed,) = failures()
+    assert "unexpected keyword argument 'nam'; HeadRecord has the fields name, build, takes" in failed.failure
+    assert failed.failure.endswith(f"did you mean name? ({path}:5)")
+
+
+def test_a_word_in_zoo_disable_that_names_nothing_is_found(install, head, monkeypatch):
+    install("acme", head("swirl"), distribution="acme-heads")
+    monkeypatch.setenv("ZOO_DISABLE", "acme-net,acme-heads:acme,timm")
+    assert useless_disabled() == ("acme-net",)

@@ -1,6 +1,7 @@
 """Every ground type refuses what it cannot mean, when it is made."""
 
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -21,8 +22,14 @@ from zoo.specs import (
     Task,
     Timeline,
     TrainView,
+    Weights,
 )
 from zoo.specs.training import SPLITTERS_SEAL
+
+
+@dataclass
+class Thawed:
+    """Parameters that could be changed."""
 
 
 @pytest.mark.parametrize(
@@ -45,7 +52,13 @@ from zoo.specs.training import SPLITTERS_SEAL
         (lambda: BackboneEntry(name="a.b"), "must hold no dot"),
         (lambda: BackboneSource(name="A B", entries=list, build=print), "use lower-case letters"),
         (lambda: HeadRecord(name="h", build=print, api=2), "was written for plugin API 2; this backbone-zoo speaks 1"),
-        (lambda: HeadRecord(name="h", build=print, parameters=int), "parameters must be a dataclass"),
+        (lambda: HeadRecord(name="h", build=print, parameters=int), "parameters must be a frozen dataclass, not"),
+        (lambda: HeadRecord(name="h", build=print, parameters=Task(name="t", classes=("a", "b"))), "must be a frozen"),
+        (lambda: HeadRecord(name="h", build=print, parameters=Thawed), "Thawed must be frozen"),
+        (lambda: Weights(tag="t", origin="weel:x"), "come from 'weel:x'; an origin is hf-hub:"),
+        (lambda: Weights(tag="t", origin="wheel:"), "come from 'wheel:'; an origin is"),
+        (lambda: Weights(tag="t", origin="hf-hub:x"), "come from 'hf-hub:x'; an origin is"),
+        (lambda: Weights(tag=""), "a tag is not empty"),
         (lambda: ImputerRecord(name="i", fills="labels", fit=print, load=print), "an imputer fills pixels"),
         (lambda: ClassStatistics(task=Task(name="t", classes=("a", "b")), counts=(1,)), "1 counts for the 2 classes"),
         (lambda: ClassStatistics(task=Task(name="t", classes=("a", "b")), counts=(1, 0)), "no training row of class b"),

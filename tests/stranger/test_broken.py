@@ -42,7 +42,7 @@ BROKEN = {
     ),
     "acme-misspelt": (
         HEAD.format("misspelt").replace("zoo_heads", "zoo_head"),
-        "PluginValidationError: unknown hook 'zoo_head'",
+        "TypeError: unknown hook 'zoo_head'",
     ),
     "acme-future": (
         HEAD.format("future").replace("build=", "api=2, build="),

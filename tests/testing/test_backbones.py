@@ -54,6 +54,7 @@ def view_of(module, groups=GROUPS, **changes):
         "input": InputSpec(size=(16, 16), resize=16),
         "extract": lambda net, images, kind: net.features(images),
         "reset_classifier": reset,
+        "input_layers": ("stem",),
         **partition(module, groups, classifier=[] if gone else ["fc"]),
     }
     return BackboneView(**{**fields, **changes})
@@ -196,6 +197,35 @@ SWAPPED = [GROUPS[0], GROUPS[2], GROUPS[1], GROUPS[3]]
 NECK_FIRST = [GROUPS[0], GROUPS[3], GROUPS[1], GROUPS[2]]
 NECK_AS_CLASSIFIER = partition(Net(), GROUPS[:3], classifier=["neck", "fc"])
 
+
+class Two(Net):
+    """Two convolutions read the image, and `input_layers` names one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem.other = nn.Conv2d(3, 4, 3, stride=2)
+
+    def features(self, images):
+        found = self.stem(images) + self.stem.other(images)
+        return self.neck(self.stage2(self.stage1(found)).mean((2, 3)))
+
+
+class Rigid(Net):
+    """Takes no other size, and its view does not say so."""
+
+    def features(self, images):
+        return super().features(images + torch.zeros(16, 16, device=images.device))
+
+
+def narrow(module, images, kind):
+    found = module.features(images)
+    return found if images.shape[-1] == 16 else found[:, :5]
+
+
+def silent(module, size):
+    raise ValueError
+
+
 BROKEN = {
     "it-builds-with-random-weights": [
         ({"name": "acme/other"}, "the view is named 'acme/other', not 'acme/net'"),
@@ -248,6 +278,18 @@ BROKEN = {
         ({"entry": BackboneEntry(name="net", parameters=3)}, "listed with 3 parameters, built with 789"),
         ({"entry": BackboneEntry(name="net", input_size=8)}, "an input of 8 pixels, built for 16"),
         ({"entry": BackboneEntry(name="net", features=("cls",))}, "listed with features ('cls',)"),
+    ],
+    "its-input-layers-read-the-channels": [
+        ({"input_layers": ("stem.conv",)}, "these input layers are not in the network: stem.conv"),
+        ({"input_layers": ("neck",)}, "these input layers are no convolutions: neck"),
+        ({"input_layers": ("stage1.0",)}, "these input layers do not read 3 channels: stage1.0"),
+        ({"net": Two}, "with 4 channels: "),
+    ],
+    "another-size-is-taken-or-refused-with-a-reason": [
+        ({"net": Rigid}, "a dimension of length 16"),
+        ({"extract": narrow}, "32 x 32 pixels become features (2, 5), not of width 8"),
+        ({"resize": lambda module, size: ""}, "resize says '', not what it did"),
+        ({"resize": silent}, "resize refuses 32 x 32 pixels and gives no reason"),
     ],
 }
 
@@ -310,6 +352,41 @@ def test_a_large_network_takes_no_real_step(result):
         "skipped",
         f"{TRAINED + 789:,} parameters; up to {TRAINED:,} take a real step",
     )
+
+
+class TestImages:
+    """Images with other channels and of another size."""
+
+    CHANNELS = "its-input-layers-read-the-channels"
+    SIZE = "another-size-is-taken-or-refused-with-a-reason"
+
+    def test_a_network_of_grey_images(self, result):
+        class Grey(Net):
+            def __init__(self):
+                super().__init__()
+                self.stem = nn.Conv2d(1, 4, 3, stride=2)
+
+        grey = InputSpec(size=(16, 16), resize=16, mean=(0.5,), std=(0.5,))
+        found = result(backbone_checks(source(Grey, input=grey), "net"), self.CHANNELS)
+        assert (found.outcome, found.message) == ("skipped", "it reads 1 and not 3 channels")
+
+    def test_a_network_that_names_no_input_layers(self, result):
+        found = result(backbone_checks(source(input_layers=()), "net"), self.CHANNELS)
+        assert (found.outcome, found.message) == ("skipped", "it names no input layers")
+
+    def test_a_network_that_can_be_resized_says_what_it_did(self, result):
+        found = result(backbone_checks(source(resize=lambda module, size: "positions interpolated"), "net"), self.SIZE)
+        assert found.outcome == "passed", found
+
+    def test_a_refusal_with_a_reason(self, result):
+        def resize(module, size):
+            raise ValueError("no whole patches")
+
+        assert result(backbone_checks(source(resize=resize), "net"), self.SIZE).outcome == "passed"
+
+    def test_a_network_of_one_size_has_nothing_to_check(self, result):
+        fixed = InputSpec(size=(16, 16), resize=16, fixed=True)
+        assert result(backbone_checks(source(input=fixed), "net"), self.SIZE).outcome == "skipped"
 
 
 HERE = Weights(tag="good", origin="wheel:torch", licence="MIT", input_size=16)

@@ -131,3 +131,10 @@ def test_a_name_that_nothing_has_is_refused_with_close_ones(install):
 @pytest.mark.parametrize("name", [plugin.name for plugin in find_plugins("backbone-zoo")])
 def test_our_plugins_pass_every_check(name, ends):
     assert ends(plugin_checks(name)) == {}
+
+
+def test_several_names_that_others_claim_are_one_failure(install, caught):
+    yields = "\n    ".join(f"yield HeadRecord(name={name!r}, build=print)" for name in ("linear", "mlp"))
+    install("acme", f"@hookimpl\ndef zoo_heads():\n    {yields}")
+    caught(plugin_checks("acme"), NAMES, "head 'linear' is claimed by")
+    caught(plugin_checks("acme"), NAMES, "; head 'mlp' is claimed by")

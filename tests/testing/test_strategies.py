@@ -327,7 +327,7 @@ def test_a_slot_that_the_engine_does_not_serve_yet_is_not_held_against_a_strateg
 
 
 def test_the_ledger_is_asked_with_values_for_what_has_no_default(offered, result):
-    @dataclass
+    @dataclass(frozen=True)
     class Needs:
         method: Literal["root", "none"]
 
@@ -348,7 +348,7 @@ def test_a_parameter_that_no_slot_uses_is_caught(name, caught):
 
 
 def test_values_that_every_plan_refuses_are_no_candidates(result):
-    @dataclass
+    @dataclass(frozen=True)
     class Own:
         weights: Mapping[str, float] | None = field(default=None, metadata={"examples": ({"crack": 1.0},)})
 

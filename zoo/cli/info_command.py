@@ -26,13 +26,15 @@ def run(words: Sequence[str]) -> None:
 
 
 def _facts(found: Info) -> Iterator[str]:
+    from zoo.jobs.filters import short_gmacs
+
     library = f", networks of {found.library} {found.library_version}" if found.library != found.distribution else ""
     auxiliary = f", {found.auxiliary_parameters:,} in auxiliary classifiers" if found.auxiliary_parameters else ""
     classifier = f"{found.classifier_parameters:,} in the classifier ({', '.join(found.classifier) or 'none'})"
     yield f"  offered by  {found.distribution} {found.version} as {found.source}{library}"
     yield f"  family      {found.family or 'not stated'}"
     yield f"  parameters  {found.parameters:,}, of which {classifier}{auxiliary}"
-    yield f"  compute     {'not stated' if found.gmacs is None else f'{found.gmacs:.2f} GMACs for one image'}"
+    yield f"  compute     {'not stated' if found.gmacs is None else f'{short_gmacs(found.gmacs)} GMACs for one image'}"
     yield from _input(found)
     yield f"  features    {', '.join(f'{name} ({width})' for name, width in found.features.items())}"
     own = next((each for each in found.weights if each.tag == found.tag), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,12 @@ SLOW_SECONDS = 1.0
 def run(words: Sequence[str]) -> None:
     """List plugins and failures."""
     from zoo.jobs.listing import plugins_json
+    from zoo.registry.plugins import useless_disabled
 
     config = parse(PluginsConfig, "plugins", words)
     found = plugins_json()
+    if useless := useless_disabled():
+        sys.stderr.write(f"zoo plugins: ZOO_DISABLE names {', '.join(useless)}, and no such plugin is installed\n")
     if config.json:
         write_json(found)
         return
@@ -33,6 +37,8 @@ def run(words: Sequence[str]) -> None:
 
 def _state(plugin: Mapping[str, Any]) -> str:
     offers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin["offers"].items())
+    clashes = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin["clashes"].items())
+    offers += f"  (CLAIMED TWICE {clashes}; say DISTRIBUTION:NAME)" if clashes else ""
     if plugin["failure"]:
         state = f"FAILED {plugin['failure']}"
     else:

@@ -35,8 +35,8 @@ class ListConfig:
     """Height in pixels of the images that the weights were trained for."""
     max_input_size: int | None = None
     """Largest such height."""
-    feature: Literal["pooled", "cls", "mean", "cls+mean", "tokens"] | None = None
-    """Only backbones that offer this kind of features to a head."""
+    feature: str | None = None
+    """Only backbones that offer this kind of features to a head: pooled, cls, mean, cls+mean or tokens."""
     licence: str | None = None
     """permissive, restricted or unstated; or a glob over the licence as it is stated, such as "apache*"."""
     pretrained: bool = False

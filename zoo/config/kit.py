@@ -39,7 +39,7 @@ class CheckConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NewPluginConfig:
-    """Write a plugin that installs and passes its checks as it stands, with one example of each kind."""
+    """Write a plugin that installs and passes its checks as it stands, with an example of what --kind names."""
 
     name: Positional[str]
     """Of the distribution, such as acme-nets; the package is acme_nets."""

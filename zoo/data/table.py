@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from zoo.data.files import read_file
 from zoo.data.folders import IMAGE_SUFFIXES, images_below, scan_folder
 from zoo.errors import DataError, UnknownNameError
+from zoo.registry.guard import guarded
 from zoo.registry.lookup import DATASETS, suggest
 from zoo.specs import DatasetRecord, DatasetTable, Roles
 
@@ -160,7 +161,8 @@ def _read_dataset(name: str, asked: Roles) -> Table:
         path = Path(name)
         hint = suggest(path.name, _siblings(path)) or "."
         raise DataError(f"there is no file or folder {name}{hint} As the name of a data set: {error}") from None
-    given = record.load()
+    with guarded(DATASETS.home(name), f"data set {name}"):
+        given = record.load()
     frame = pl.DataFrame({key: pl.Series(key, list(values), strict=False) for key, values in given.columns.items()})
     roles = settle_roles(f"data set {record.name}", frame.columns, asked, given.roles)
     _check_offered(record.name, roles, given)

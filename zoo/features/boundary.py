@@ -78,11 +78,13 @@ def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: T
     found = Boundary(view=view, kind=kind)
     try:
         cut = plan_cut(module, found.run, parameters, images)
-        check_cut(cut, module, found.run, images[:2])
-    except CutError as error:
-        return Boundary(
-            view=view, kind=kind, why=f"{view.name} cannot be cut before {view.stages[first].name}: {error}"
-        )
+        cut = check_cut(cut, module, found.run, images[:2])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a stranger's network may do anything when its modules do not compute
+        reason = str(error) if isinstance(error, CutError) else f"{type(error).__name__}: {error}"
+        why = f"{view.name} cannot be cut before {view.stages[first].name}: {reason}"
+        return Boundary(view=view, kind=kind, why=why)
     return Boundary(
         view=view,
         kind=kind,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,8 +29,9 @@ from zoo.features.calls import (
     Site,
     Stubs,
     answer_of,
+    go,
     gradients_of,
-    in_eval,
+    modes_kept,
     tensors_of,
 )
 
@@ -76,10 +77,12 @@ class Cut:
     Attributes:
         crossings: what crosses it.
         answers: by call before it, what that gives.
+        dense: whether blanks stand for the others' tensors with memory of their own.
     """
 
     crossings: tuple[Crossing, ...]
     answers: Mapping[Site, Answer]
+    dense: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,11 +107,13 @@ def plan_cut(module: nn.Module, run: Run, trainable: frozenset[str], example: Te
     Raises:
         CutError: nothing lies before the boundary, or what crosses it cannot be divided by images.
     """
-    with in_eval(module):
+    with modes_kept(module):
+        go(module, "eval")
         with gradients_of(module, trainable):
             two = Recorder(module, run, example[:2])
         if not two.features.requires_grad:
             raise CutError("nothing trains that the features depend on")
+        go(module, "eval")
         with gradients_of(module, frozenset()):
             three = Recorder(module, run, example.detach().clone().requires_grad_().clone())
             if two.order != three.order:
@@ -116,8 +121,9 @@ def plan_cut(module: nn.Module, run: Run, trainable: frozenset[str], example: Te
             sites = _before(two, three, _behind(module, trainable))
             if not sites:
                 raise CutError("something trains before the first module that reads the image")
-            answers = {site: answer_of(site, two.outputs[site], three.outputs[site]) for site in sites}
+            answers = {site: answer_of(site, two.outputs[site], three.outputs[site], two.inner(site)) for site in sites}
             del two, three
+            go(module, "eval")
             live = _live(module, run, answers, example[:2])
     return Cut(crossings=tuple(_crossing(answers[site], site, place) for site, place in live), answers=answers)
 
@@ -133,7 +139,7 @@ def _before(trained: Recorder, seen: Recorder, behind: set[str]) -> list[Site]:
     frozen = {
         site
         for site in trained.order
-        if tensors_of(trained.outputs[site]) and not _tracked(trained.outputs[site]) and _tracked(seen.outputs[site])
+        if tensors_of(trained.outputs[site]) and site not in trained.tracked and site in seen.tracked
     }
     # What stands in a module that trains whole, such as an activation before its first layer, is cheaper to compute
     # again than to keep beside its neighbours.
@@ -144,14 +150,12 @@ def _before(trained: Recorder, seen: Recorder, behind: set[str]) -> list[Site]:
     ]
 
 
-def _tracked(output: Any) -> bool:
-    return any(tensor.requires_grad for tensor in tensors_of(output))
-
-
 def _crossing(answer: Answer, site: Site, place: int) -> Crossing:
     leaf, where = answer.leaves[answer.tensors[place]], answer.batch[answer.tensors[place]]
     if where is None:
         raise CutError(f"what {site[0]} gives has no dimension that counts images")
+    if not leaf.is_floating_point():
+        raise CutError(f"{site[0]} gives {str(leaf.dtype).removeprefix('torch.')} numbers, which rows do not keep")
     at, repeat = where
     rest = [size for dimension, size in enumerate(leaf.shape) if dimension != at]
     shape = tuple(rest) if repeat == 1 else (repeat, *rest)
@@ -242,7 +246,7 @@ class Suffix:
 
     def __init__(self, cut: Cut, module: nn.Module, run: Run, image: tuple[int, ...]) -> None:
         self._cut, self._module, self._run, self._image = cut, module, run, image
-        self._stubs = Stubs(module, cut.answers)
+        self._stubs = Stubs(module, cut.answers, dense=cut.dense)
 
     def __enter__(self) -> Suffix:
         self._stubs.__enter__()
@@ -263,7 +267,7 @@ class Suffix:
         return self._run(self._module, torch.zeros((), device=device).expand(images, *self._image))
 
 
-def check_cut(cut: Cut, module: nn.Module, run: Run, images: Tensor) -> None:
+def check_cut(cut: Cut, module: nn.Module, run: Run, images: Tensor) -> Cut:
     """Compare the network with its two parts, in eval and in training mode, features and gradients.
 
     Args:
@@ -272,29 +276,73 @@ def check_cut(cut: Cut, module: nn.Module, run: Run, images: Tensor) -> None:
         run: its forward pass.
         images: normalised, (B, C, H, W) with B of at least 2.
 
+    Returns:
+        The cut, with blanks that may be written to where the network does so.
+
     Raises:
-        CutError: they differ, or an image's rows depend on its neighbours.
+        CutError: they differ, an image's rows depend on its neighbours, or rows change while the rest trains.
     """
-    kept = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    modes = {part: part.training for part in module.modules()}
-    try:
-        with torch.no_grad():
-            rows, alone = capture(cut, module, run, images), capture(cut, module, run, images[:1])
-        if any(_differ(a[:1], b) for a, b in zip(rows, alone, strict=True)):
-            raise CutError("what crosses for one image depends on the others in its batch")
-        for mode in ("eval", "training"):
-            module.train(mode == "training")  # frozen parts stay in eval mode
-            whole = _features_and_gradients(module, run, images)
-            module.load_state_dict(kept)  # BatchNorm's statistics moved
-            with Suffix(cut, module, run, tuple(images.shape[1:])) as suffix:
-                parts = _features_and_gradients(module, lambda _, held: suffix([held, *rows[1:]]), rows[0])
-            module.load_state_dict(kept)
-            if any(_unlike(a, b) for a, b in zip(whole, parts, strict=True)):
-                raise CutError(f"its two parts do not give what the whole gives in {mode} mode")
-    finally:
-        module.load_state_dict(kept)
-        for part, training in modes.items():
-            part.training = training
+    kept = _tensors(module)
+    with modes_kept(module):
+        try:
+            go(module, "eval")
+            _check_rows(cut, module, run, images)
+            _put_back(kept)
+            try:
+                _check_parts(cut, module, run, images, kept)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # a network that writes into what nobody reads, as positions are added in place
+                cut = replace(cut, dense=True)
+                _check_parts(cut, module, run, images, kept)
+        finally:
+            _put_back(kept)
+    return cut
+
+
+def _tensors(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Every buffer and every parameter that trains, with a copy of it."""
+    moving = [*module.buffers(), *(parameter for parameter in module.parameters() if parameter.requires_grad)]
+    return [(tensor, tensor.detach().clone()) for tensor in moving]
+
+
+@torch.no_grad()
+def _put_back(kept: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for tensor, copy in kept:
+        tensor.copy_(copy)
+
+
+@torch.no_grad()
+def _check_rows(cut: Cut, module: nn.Module, run: Run, images: Tensor) -> None:
+    """Rows depend on their image alone, and on nothing that trains: not by a way either that gradients do not take."""
+    rows, alone = capture(cut, module, run, images), capture(cut, module, run, images[:1])
+    if any(_differ(a[:1], b) for a, b in zip(rows, alone, strict=True)):
+        raise CutError("what crosses for one image depends on the others in its batch")
+    generator = torch.Generator(images.device).manual_seed(0)
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            noise = torch.randn(parameter.shape, generator=generator, device=parameter.device, dtype=parameter.dtype)
+            parameter.add_(noise * (0.1 + parameter.abs().mean()))
+    moved = capture(cut, module, run, images)
+    if any(_differ(a, b) for a, b in zip(rows, moved, strict=True)):
+        raise CutError("what crosses changes when the rest trains")
+
+
+def _check_parts(cut: Cut, module: nn.Module, run: Run, images: Tensor, kept: Sequence[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        rows = capture(cut, module, run, images)
+    for mode in ("eval", "training"):
+        go(module, mode)  # frozen parts stay in eval mode
+        whole = _features_and_gradients(module, run, images)
+        _put_back(kept)  # BatchNorm's statistics moved
+        go(module, mode)
+        with Suffix(cut, module, run, tuple(images.shape[1:])) as suffix:
+            # Copies, because an activation at the start of the suffix may write into them.
+            own = [held.clone() for held in rows]
+            parts = _features_and_gradients(module, lambda _, held: suffix([held, *own[1:]]), own[0])  # noqa: B023
+        _put_back(kept)
+        if any(_unlike(a, b) for a, b in zip(whole, parts, strict=True)):
+            raise CutError(f"its two parts do not give what the whole gives in {mode} mode")
 
 
 def _features_and_gradients(module: nn.Module, run: Run, given: Tensor) -> list[Tensor | None]:

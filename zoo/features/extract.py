@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,10 +167,9 @@ def _compute(
         held = torch.empty((len(part), *store.shape), dtype=store.dtype)
         done = 0
         try:
-            for at in range(0, len(part), batch):
-                own = part[at : at + batch]
-                held[at : at + len(own)] = prefix(pixels_of(images, own, view, prefix.device))
-                done = at + len(own)
+            for own, pixels in _read_ahead(images, np.split(part, range(batch, len(part), batch)), prefix.device):
+                held[done : done + len(own)] = prefix(_shown(images, own, pixels, view))
+                done += len(own)
                 if progress:
                     progress(start + done, len(rows))
         finally:  # stopped or not, what was computed is kept
@@ -177,9 +177,48 @@ def _compute(
                 store.append(images.digests[part[:done]], held[:done])
 
 
-def pixels_of(images: Images, rows: NDArray[np.int64], view: View | None, device: torch.device) -> Tensor:
-    """Decoded images uint8 (B, C, H, W) of rows, on the device where they are augmented, as a view shows them."""
-    pixels = images.pixels(rows)
-    if view is None:
-        return pixels
-    return view.augmenter(pixels.to(device), images.digests[rows], view.number)
+def _read_ahead(
+    images: Images, parts: Sequence[NDArray[np.int64]], device: torch.device
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Each part's rows and pixels on the device, read while the part before it is computed."""
+
+    def read(rows: NDArray[np.int64]) -> Tensor:
+        pixels = images.pixels(rows)
+        return pixels.pin_memory() if device.type == "cuda" else pixels
+
+    with ThreadPoolExecutor(1, thread_name_prefix="zoo-read") as pool:
+        reading = [pool.submit(read, rows) for rows in parts[:1]]
+        for number, rows in enumerate(parts, 1):
+            pixels = reading.pop().result()
+            reading += [pool.submit(read, later) for later in parts[number : number + 1]]
+            yield rows, pixels.to(device, non_blocking=True)
+
+
+def _shown(images: Images, rows: NDArray[np.int64], pixels: Tensor, view: View | None) -> Tensor:
+    """Pixels as a view shows them."""
+    return pixels if view is None else view.augmenter(pixels, images.digests[rows], view.number)
+
+
+def prefix_parts(
+    prefix: Prefix, images: Images, rows: NDArray[np.int64], progress: Progress | None = None
+) -> Iterator[Tensor]:
+    """What a prefix gives for rows, computed now and not kept: parts (B, *shape) float32 on the CPU."""
+    done = 0
+    for own, pixels in _read_ahead(images, np.split(rows, range(BATCH, len(rows), BATCH)), prefix.device):
+        # Cloned, because what inference mode makes cannot be saved for a backward pass.
+        yield prefix(pixels).float().cpu().clone()
+        done += len(own)
+        if progress:
+            progress(done, len(rows))
+
+
+def prefix_features(
+    prefix: Prefix, images: Images, rows: NDArray[np.int64], progress: Progress | None = None
+) -> Tensor:
+    """The same in one tensor (N, *shape).
+
+    Raises:
+        ZooError: it does not fit into the memory that is left.
+    """
+    check_memory(len(rows), prefix.shape, torch.float32)
+    return torch.cat(list(prefix_parts(prefix, images, rows, progress)))

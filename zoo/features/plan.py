@@ -120,8 +120,9 @@ def alternatives(seconds: Seconds, size: Size, room: Room, refused: dict[Mode, s
         refused: why a way cannot be, beside what the room says.
     """
     refused = dict(refused)
-    if size.nbytes > room.disk and "cached" not in refused:
-        refused["cached"] = f"it takes {size.nbytes / 1e9:.1f} GB on disk, and {room.disk / 1e9:.1f} GB are free"
+    needed = size.todo * size.row_bytes
+    if needed > room.disk and "cached" not in refused:
+        refused["cached"] = f"it takes {needed / 1e9:.1f} GB on disk, and {room.disk / 1e9:.1f} GB are free"
     found = []
     for mode in MODES:
         if mode in refused:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +16,9 @@ from torch import Tensor, nn
 from zoo.errors import IntegrityError
 from zoo.features.cut import Cut, capture
 from zoo.features.fold import find_foldable, fold
+from zoo.features.packing import Packing
 from zoo.model.freeze import digest_tensor, named_tensors
+from zoo.model.network import require_width
 from zoo.registry.digest import package_digest
 from zoo.registry.lookup import SOURCES
 from zoo.registry.tables import library_version
@@ -72,55 +73,6 @@ def weights_digest(module: nn.Module, without: Collection[str] = ()) -> str:
     return total.hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Packing:
-    """How what crosses a boundary is kept as one tensor a row.
-
-    One tensor keeps its shape, of images with the channels last where the network computes so; several are laid end to
-    end.
-
-    Attributes:
-        shapes: of one row of each.
-        channels_last: whether (C, H, W) is kept as (H, W, C).
-    """
-
-    shapes: tuple[tuple[int, ...], ...]
-    channels_last: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one row as it is kept."""
-        if len(self.shapes) > 1:
-            return (sum(math.prod(shape) for shape in self.shapes),)
-        (shape,) = self.shapes
-        return (*shape[1:], shape[0]) if self.channels_last and len(shape) == 3 else shape
-
-    def pack(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Tensors (B, *shape) to rows."""
-        turned = [self._kept(tensor) for tensor in tensors]
-        return turned[0] if len(turned) == 1 else torch.cat([tensor.flatten(1) for tensor in turned], dim=1)
-
-    def unpack(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows to tensors (B, *shape), without a copy."""
-        if len(self.shapes) == 1:
-            parts = [rows]
-        else:
-            flat = torch.split(rows, [math.prod(shape) for shape in self.shapes], dim=1)
-            parts = [
-                part.reshape(len(part), *self._turned(shape)) for part, shape in zip(flat, self.shapes, strict=True)
-            ]
-        return tuple(
-            part.movedim(-1, 1) if self.channels_last and len(shape) == 3 else part
-            for part, shape in zip(parts, self.shapes, strict=True)
-        )
-
-    def _kept(self, tensor: Tensor) -> Tensor:
-        return tensor.movedim(1, -1).contiguous() if self.channels_last and tensor.ndim == 4 else tensor
-
-    def _turned(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (*shape[1:], shape[0]) if self.channels_last and len(shape) == 3 else shape
-
-
 def _code_of(backbone: str) -> dict[str, list[str]]:
     """By plugin that offers the backbone's source: its version, its code, and its library with the library's version.
 
@@ -158,7 +110,7 @@ class Prefix:
         self.device = device
         self.cut = cut
         self.dtype = DTYPES[recipe.precision]
-        self._width = view.feature(kind).width
+        self._view = view
         self._extract = view.extract
         self._module = copy.deepcopy(view.module).eval().requires_grad_(False).to(device)
         self.norms = self._count_norms()
@@ -170,16 +122,11 @@ class Prefix:
     @functools.cached_property
     def packing(self) -> Packing:
         """How what it computes is kept as one tensor a row."""
-        if self.cut is not None:
-            shapes = tuple(each.shape for each in self.cut.crossings)
-            return Packing(shapes=shapes, channels_last=self.recipe.channels_last)
-        if self.kind != "tokens":
-            return Packing(shapes=((self._width,),))
-        # How many tokens there are is found by asking.
-        blank = torch.zeros((1, self.spec.channels, *self.spec.size), dtype=torch.uint8)
-        ready = normalise(blank.to(self.device), self.spec, self.dtype).to(memory_format=self._layout)
+        if self.cut is None and self.kind != "tokens":
+            return Packing(shapes=((self._view.feature(self.kind).width,),), turned=(False,))
+        # How many tokens there are, and in which layout a tensor comes, is found by asking.
         with torch.inference_mode():
-            return Packing(shapes=(tuple(self._compute(ready)[0].shape[1:]),))
+            return Packing.of(self._compute(self._example().to(self.dtype).to(memory_format=self._layout)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,7 +135,7 @@ class Prefix:
 
     def _compute(self, ready: Tensor) -> tuple[Tensor, ...]:
         if self.cut is None:
-            return (self._extract(self._module, ready, self.kind),)
+            return (require_width(self._view, self.kind, self._extract(self._module, ready, self.kind)),)
         return capture(self.cut, self._module, self._run, ready)
 
     def _run(self, module: nn.Module, images: Tensor) -> Tensor:
@@ -257,5 +204,6 @@ class Prefix:
             "channels_last": self.recipe.channels_last,
             "folded": self.folded,
             "device": self.device.type,
-            **({"boundary": list(self.cut.names)} if self.cut else {}),
+            **({"deterministic": True} if torch.are_deterministic_algorithms_enabled() else {}),
+            **({"boundary": list(self.cut.names), **asdict(self.packing)} if self.cut else {}),
         }

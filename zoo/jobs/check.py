@@ -115,17 +115,18 @@ def _rows(word: str) -> Sequence[CatalogueRow]:
 
 
 def _all_of(plugin: Plugin, source: BackboneSource) -> list[Cell]:
+    name = _full_name(plugin, source)
     try:
+        SOURCES.get(name)
         models = [entry.name for entry in source.entries()]
-    except Exception:
+    except Exception:  # the source's own check tells it, and that of the plugin a name that cannot be resolved
         return []
-    return backbone_cells(plugin, _full_name(plugin, source), models)
+    return backbone_cells(plugin, name, models)
 
 
 def _full_name(plugin: Plugin, source: BackboneSource) -> str:
     """The source's name, with its distribution where another one claims it too."""
-    claimed = [name for other, record in SOURCES.items() if (name := record.name) == source.name]
-    return source.name if len(claimed) == 1 else f"{plugin.distribution}:{source.name}"
+    return f"{plugin.distribution}:{source.name}" if SOURCES.claimed(source) else source.name
 
 
 def _has_failed(row: Row) -> bool:

@@ -11,7 +11,7 @@ from zoo.config import ListConfig
 from zoo.errors import UnknownNameError, ZooError
 from zoo.jobs.filters import Filter, filters_of, gmacs_of, input_of, parameters_of, top1_of
 from zoo.registry.catalogue import CatalogueRow, catalogue
-from zoo.registry.lookup import suggest
+from zoo.registry.near import suggest, suggest_models
 from zoo.specs.records import Weights
 
 VALUES: dict[str, Callable[[CatalogueRow, Weights | None], float | None]] = {
@@ -67,19 +67,44 @@ def choose(config: ListConfig) -> Chosen:
 def match_patterns(patterns: Sequence[str]) -> tuple[CatalogueRow, ...]:
     """Rows of the catalogue whose `source/model` matches one of the globs; a word without a glob matches anywhere.
 
+    Case is of no matter. A pattern with a dot that no name matches is held against `source/model.tag`; those rows keep
+    the weights that match.
+
     Raises:
         UnknownNameError: a pattern that matches nothing; the message suggests close names.
     """
-    rows, found = catalogue().rows, set()
+    rows, found = catalogue().rows, dict[str, CatalogueRow]()
     for pattern in patterns or ("*",):
-        glob = pattern if any(mark in pattern for mark in "*?[") else f"*{pattern}*"
-        matched = {row.name for row in rows if fnmatch.fnmatchcase(row.name, glob)}
+        glob = (pattern if any(mark in pattern for mark in "*?[") else f"*{pattern}*").lower()
+        matched = [row for row in rows if fnmatch.fnmatchcase(row.name.lower(), glob)]
+        matched = matched or _with_tags(rows, pattern.lower(), glob)
         if not matched:
-            known = [row.entry.name for row in rows] + [row.name for row in rows]
             problems = "".join(f"\n  ({problem})" for problem in catalogue().problems)
-            raise UnknownNameError(f"no backbone matches {pattern!r}{suggest(pattern, known)}{problems}")
-        found |= matched
-    return tuple(row for row in rows if row.name in found)
+            hint = suggest_models(pattern, [row.name for row in rows])
+            raise UnknownNameError(f"no backbone matches {pattern!r}{hint}{problems}")
+        for row in matched:
+            found[row.name] = _both(row, found.get(row.name))
+    return tuple(found[row.name] for row in rows if row.name in found)
+
+
+def _with_tags(rows: Sequence[CatalogueRow], name: str, glob: str) -> list[CatalogueRow]:
+    """Rows with those of their weights whose `source/model.tag` is the name, or else matches the glob."""
+    if "." not in name:
+        return []
+    for fits in (name.__eq__, lambda full: fnmatch.fnmatchcase(full, glob)):
+        kept = [(row, tuple(w for w in row.entry.weights if fits(f"{row.name}.{w.tag}".lower()))) for row in rows]
+        if found := [_with(row, weights) for row, weights in kept if weights]:
+            return found
+    return []
+
+
+def _both(row: CatalogueRow, other: CatalogueRow | None) -> CatalogueRow:
+    """A row with the weights of both, in the order of the catalogue."""
+    if other is None:
+        return row
+    tags = {*row.entry.tags, *other.entry.tags}
+    whole = next(each for each in catalogue().rows if each.name == row.name)
+    return _with(whole, tuple(each for each in whole.entry.weights if each.tag in tags))
 
 
 def first(row: CatalogueRow) -> Weights | None:

@@ -13,6 +13,7 @@ from zoo.config import ListConfig
 from zoo.errors import ZooError
 from zoo.registry.catalogue import CatalogueRow
 from zoo.registry.licences import CLASSES, licence_matches
+from zoo.registry.near import suggest
 from zoo.registry.origins import Disk
 from zoo.specs.records import Weights
 from zoo.specs.views import FeatureName
@@ -89,6 +90,18 @@ def parameters_of(row: CatalogueRow, weights: Weights | None) -> int | None:
     return row.entry.parameters
 
 
+def short_count(number: int) -> str:
+    """A number of parameters in a few letters, as `--max-params` takes it: 789, 12.3k, 25.6M."""
+    if number < 1e3:
+        return str(number)
+    return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"
+
+
+def short_gmacs(gmacs: float) -> str:
+    """1e9 multiply-accumulates with two digits that tell something."""
+    return f"{gmacs:.2f}" if gmacs >= 0.095 or gmacs == 0 else f"{gmacs:.2g}"
+
+
 def filters_of(config: ListConfig) -> list[Filter]:
     """The filters that the options ask for, in the order of the help.
 
@@ -144,7 +157,7 @@ def _by_feature(config: ListConfig) -> Iterable[Filter]:
     if (feature := config.feature) is not None:
         offered = get_args(FeatureName)
         if feature not in offered:
-            raise ZooError(f"--feature must be one of {', '.join(offered)}, not {feature!r}")
+            raise ZooError(f"--feature must be one of {', '.join(offered)}, not {feature!r}{suggest(feature, offered)}")
         yield Filter(
             option=f"--feature {feature}",
             what="features",

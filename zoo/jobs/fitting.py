@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
-from zoo.features.extract import Kept, Progress, keep
+from zoo.features.extract import Kept, Progress, keep, prefix_parts
 from zoo.features.prefix import Recipe, normalise, weights_digest
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.planning import Plan, behind, choose, kept_views, make_plan, plain_rows
@@ -26,7 +26,7 @@ from zoo.specs import Phase, Timeline
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import CachedFeatures, Inputs, StoredFeatures
-from zoo.training.live import LiveFeatures, Pixels, prefix_parts
+from zoo.training.live import LiveFeatures, Pixels
 from zoo.training.loop import Data, Fit, Settings, Suffix, Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
@@ -63,7 +63,13 @@ def fit(job: Job) -> Fitted:
     return Fitted(
         fit=found,
         recipe=recipe,
-        decisions=(*plan.decisions, *((done,) if kept else ()), *later, *_waiting(waited, found.seconds)),
+        decisions=(
+            *plan.decisions,
+            *((done,) if kept else ()),
+            *later,
+            *_waiting(waited, found.seconds),
+            *_prediction(plan, computed - planned, found.seconds),
+        ),
         rates=rates,
         seconds=seconds,
         computed=rows,
@@ -87,17 +93,18 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 def _inputs(job: Job, plan: Plan) -> tuple[Inputs, list[Kept]]:
     """What the loop feeds on, and what was kept for it."""
     images, device = job.data.images, job.device
+    views = job.config.views if job.augmenter else None
     if plan.mode == "whole":
         last = plan.compute.channels_last
-        return Prefetched(Pixels(images, device, channels_last=last, augment=job.augmenter)), []
+        return Prefetched(Pixels(images, device, channels_last=last, augment=job.augmenter, views=views)), []
     if plan.mode == "live":
-        return Prefetched(LiveFeatures(plan.prefix, images, augment=job.augmenter)), []
+        return Prefetched(LiveFeatures(plan.prefix, images, augment=job.augmenter, views=views)), []
     train, plain = job.data.splits.train, plain_rows(job, plan.boundary, plan.views)
-    views = kept_views(job, plan.views)
-    total, done = len(plain) + len(views) * len(train), 0
+    shown_views = kept_views(job, plan.views)
+    total, done = len(plain) + len(shown_views) * len(train), 0
     kept = []
     with job.reporter.bar("computing features", "images") as progress:
-        for view, rows in [(None, plain), *((view, train) for view in views)]:
+        for view, rows in [(None, plain), *((view, train) for view in shown_views)]:
             shown = _shifted(progress, done, total)
             digest, cache = plan.digest, job.cache
             kept.append(keep(plan.prefix, images, rows, digest=digest, cache=cache, view=view, progress=shown))
@@ -244,7 +251,7 @@ def _at_inference(job: Job, plan: Plan) -> tuple[Recipe, tuple[Decision, ...]]:
         return plan.prefix.recipe, ()
     view = job.model.view
     whole = Boundary(view=view, kind=plan.boundary.kind, whole=True)
-    again = choose(job, whole, weights_digest(view.module))
+    again = choose(job, whole, weights_digest(view.module), trained=True)
     named = tuple(replace(decision, what=f"{decision.what} at inference") for decision in again.decisions)
     return again.prefix.recipe, named
 
@@ -255,6 +262,14 @@ def _waiting(waited: float | None, seconds: float) -> tuple[Decision, ...]:
     share = waited / seconds if seconds else 0.0
     why = f"the loop waited {waited:.1f} s of {seconds:.1f} s for images"
     return (Decision(what="waiting for data", choice=f"{share:.0%} of the epochs", why=why),)
+
+
+def _prediction(plan: Plan, features: float, train: float) -> tuple[Decision, ...]:
+    taken = plan.found[0]
+    if taken.features is None or taken.train is None:
+        return ()
+    choice = f"{taken.features:.1f} s before the first epoch, {taken.train:.1f} s of epochs"
+    return (Decision(what="prediction", choice=choice, why=f"it took {features:.1f} s and {train:.1f} s"),)
 
 
 def _compared(plan: Plan, features: float, train: float) -> dict[str, Any]:

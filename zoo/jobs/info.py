@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
-from zoo.errors import UnknownNameError
+from zoo.errors import PluginError, UnknownNameError
 from zoo.jobs.filters import gmacs_of
 from zoo.model.adapt import adapt_input
 from zoo.model.view import build_view, find_entry, split_name
 from zoo.registry.catalogue import CatalogueRow
 from zoo.registry.licences import licence_class
-from zoo.registry.lookup import SOURCES, suggest
+from zoo.registry.lookup import SOURCES
+from zoo.registry.near import suggest
 from zoo.registry.origins import Disk, describe_origin, how_to_fetch
 from zoo.specs import BackboneView, FreezePolicy, Weights, parse_policy
 
@@ -98,7 +99,7 @@ def info(name: str, policy: str = "head", size: int | None = None) -> Info:
     parsed, row = parse_policy(policy), find_entry(name)
     named = split_name(name)[2]
     shown = _weights(row, named)
-    view = _built(row.name) if size is None else adapt_input(build_view(row.name, "none"), size=size)
+    view = _built(row.name) if size is None else _sized(row, shown, size)
     sizes = {key: parameter.numel() for key, parameter in view.module.named_parameters()}
     stages = _stages(view, parsed, sizes)
     weights = _weights_infos(row)
@@ -149,15 +150,24 @@ def _weights(row: CatalogueRow, tag: str | None) -> Weights | None:
     if tag is None:
         return None
     offered = ", ".join(row.entry.tags) or "none at all"
-    raise UnknownNameError(f"{row.name} has no weights {tag!r}{suggest(tag, row.entry.tags)}; it has {offered}")
+    raise UnknownNameError(f"{row.name} has no weights {tag!r}; it has {offered}{suggest(tag, row.entry.tags)}")
 
 
 def _built(name: str) -> BackboneView:
     try:
         with torch.device("meta"):
             return build_view(name, "none")
-    except (NotImplementedError, RuntimeError):
+    except PluginError:
         return build_view(name, "none")  # reads a tensor's value while it is built
+
+
+def _sized(row: CatalogueRow, weights: Weights | None, size: int) -> BackboneView:
+    """The backbone for images of this size, asked as loading asks: of its weights where they are at hand."""
+    if weights is None or not Disk().holds(weights.origin):
+        view = adapt_input(build_view(row.name, "none"), size=size)
+        note = f"the size was tried on random weights; with those of {weights.tag} it may be refused" if weights else ""
+        return replace(view, notes=(*view.notes, *([note] if note else [])))
+    return adapt_input(build_view(row.name, weights.tag), size=size)
 
 
 def _weights_infos(row: CatalogueRow) -> tuple[WeightsInfo, ...]:
@@ -205,6 +215,7 @@ def _input(view: BackboneView, row: CatalogueRow, weights: Weights | None) -> di
     stated["of"] = default
     if weights is not None and weights.input_size not in (None, spec.size[0]):
         stated |= {"size": (weights.input_size, weights.input_size), "resize": None}
-    sizes = "any other size" if not spec.fixed else "no other size"
+    # That it takes others is proved by a forward pass for one that is asked for, and never for all.
+    sizes = "other sizes, --size tries one" if not spec.fixed else "no other size"
     stated["sizes"] = sizes if view.resize is None else "other sizes once its positions are interpolated"
     return stated

@@ -39,6 +39,11 @@ class Job:
     augmenter: Augmenter | None = None
 
     @property
+    def keeps_features(self) -> bool:
+        """Whether features of the whole backbone are kept: they are the same in the next run where it is frozen."""
+        return self.config.cache and self.policy.last == 0
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """Classes of the first target on the training rows, -1 where unknown."""
         target = self.data.targets[self.data.tasks[0].name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -11,9 +10,10 @@ from typing import Any
 
 from zoo.config import ListConfig
 from zoo.jobs.choosing import Chosen, choose, first, match_patterns
-from zoo.jobs.filters import gmacs_of, input_of
+from zoo.jobs.filters import gmacs_of, input_of, short_count, short_gmacs
 from zoo.registry.catalogue import CatalogueRow
 from zoo.registry.licences import licence_class, short_licence
+from zoo.registry.near import suggest
 from zoo.registry.origins import Disk
 
 WIDTH = 120
@@ -64,9 +64,9 @@ def list_backbones(pattern: str | Sequence[str] = "*", **filters: Any) -> list[s
     known = [field.name for field in fields(ListConfig) if field.name not in _OUTPUTS]
     for name in filters:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise TypeError(f"list_backbones has no filter {name!r}; there are {', '.join(known)}{hint}")
+            raise TypeError(
+                f"list_backbones has no filter {name!r}; there are {', '.join(known)}{suggest(name, known)}"
+            )
     for name in ("min_params", "max_params"):
         if isinstance(filters.get(name), int | float):
             filters[name] = str(filters[name])
@@ -124,7 +124,8 @@ def table_lines(chosen: Chosen, *, each_weights: bool = False) -> list[str]:
         start = "  ".join([line[0].ljust(widths[0]), *numbers, *words, ""])
         lines.append((start + "".join(_shortened(text, WIDTH - len(start)) for text in line[7:])).rstrip())
     shown = f"{len(chosen.rows)} of " if len(chosen.rows) < chosen.found else ""
-    return [*lines, f"{shown}{chosen.found} {'sets of weights' if each_weights else 'backbones'}"]
+    what = "set{} of weights" if each_weights else "backbone{}"
+    return [*lines, f"{shown}{chosen.found} {what.format('' if chosen.found == 1 else 's')}"]
 
 
 def _cells(row: CatalogueRow, disk: Disk, *, each_weights: bool) -> tuple[str, ...]:
@@ -133,8 +134,8 @@ def _cells(row: CatalogueRow, disk: Disk, *, each_weights: bool) -> tuple[str, .
     more = f" +{len(entry.tags) - 1}" if len(entry.tags) > 1 else ""
     return (
         _name(row, each_weights=each_weights),
-        "-" if entry.parameters is None else f"{entry.parameters / 1e6:.1f}M",
-        "-" if gmacs is None else f"{gmacs:.2f}",
+        "-" if entry.parameters is None else short_count(entry.parameters),
+        "-" if gmacs is None else short_gmacs(gmacs),
         "-" if size is None else str(size),
         "-" if top1 is None else f"{top1:.1f}",
         short_licence(weights.licence) if weights else "-",
@@ -172,7 +173,15 @@ def plugins_json() -> list[dict[str, Any]]:
                 "summaries": {kind: {each.name: each.summary for each in held} for kind, held in offers.items()},
                 "disabled": plugin.disabled,
                 "failure": plugin.failure,
+                "clashes": {kind: names for kind, held in offers.items() if (names := _claimed(kind, held))},
                 "seconds": round(plugin.seconds, 4),
             }
         )
     return found
+
+
+def _claimed(kind: str, records: Sequence[Any]) -> list[str]:
+    """Names among these that somebody else offers too, so that they are refused when somebody asks for them."""
+    from zoo.registry.lookup import SHELVES
+
+    return [record.name for record in records if SHELVES[kind].claimed(record)]

@@ -26,11 +26,19 @@ WORTH_MEASURING = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """How the part that trains computes, what each image costs, and why."""
+    """How the part that trains computes, what each image costs, and why.
+
+    Attributes:
+        compute: the way.
+        seconds: of one image through each part.
+        why: a sentence.
+        whole_alone: why it does not run on what crosses the boundary, or an empty string.
+    """
 
     compute: Compute
     seconds: Seconds
     why: str
+    whole_alone: str = ""
 
 
 def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
@@ -55,6 +63,9 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
     each = {name: [held / images for held in times] for name, times in found.items() if isinstance(times, list)}
     part = "suffix" if boundary.there else "whole"
     order = sorted((way for way in ways if f"{part} {way}" in each), key=lambda way: each[f"{part} {way}"][0])
+    if not order:
+        part = "whole"  # the rest of the network runs in no way on what is kept, and the whole does
+        order = sorted((way for way in ways if f"whole {way}" in each), key=lambda way: each[f"whole {way}"][0])
     best = order[0]
     job.model.to(memory_format=best.layout)
     said = "images a second in training: " + ", ".join(f"{way} {1 / each[f'{part} {way}'][0]:.0f}" for way in order)
@@ -69,7 +80,8 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
         whole=whole[0],
         whole_eval=whole[1],
     )
-    return Measured(compute=best, seconds=seconds, why=said)
+    alone = "the rest of the network does not run on what is kept" if part == "whole" and boundary.there else ""
+    return Measured(compute=best, seconds=seconds, why=said, whole_alone=alone)
 
 
 def _ways(job: Job, boundary: Boundary, chosen: Chosen | None) -> list[Compute]:

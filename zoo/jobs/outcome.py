@@ -32,7 +32,8 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     began = time.perf_counter()
     job, data, out = outcome.job, outcome.job.data, outcome.job.config.out
     artifact = _artifact(outcome)
-    pipeline = Pipeline(artifact, job.device, job.cache)
+    # Features of a network that this run has trained serve nobody but this run.
+    pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None)
     rows = np.concatenate([data.splits.val, data.splits.test])
     with job.reporter.bar("predicting held-out rows", "images") as progress:
         probabilities, _ = pipeline.probabilities(data.table, data.images, rows, progress)

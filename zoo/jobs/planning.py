@@ -12,14 +12,13 @@ from torch import Tensor
 
 from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.choose import Chosen, Decision, choose_prefix
-from zoo.features.extract import View, extract, missing_rows
+from zoo.features.extract import View, extract, missing_rows, prefix_features
 from zoo.features.memory import available_memory
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Mode, Room, Size, alternatives
 from zoo.features.prefix import Prefix, weights_digest
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure
 from zoo.probe import disk_speed
-from zoo.training.live import prefix_features
 from zoo.training.measure import Compute
 
 DEFAULT_VIEWS = 4
@@ -77,13 +76,17 @@ def make_plan(job: Job) -> Plan:
     measured = measure(job, boundary, chosen)
     seconds = measured.seconds
     size, room = _size(job, boundary, chosen, digest, views), _room(job)
-    refused = _refused(job, boundary, views)
+    refused = _refused(job, boundary)
+    if measured.whole_alone:
+        refused["cached"] = refused["live"] = measured.whole_alone
     found = alternatives(seconds, size, room, refused)
     if seconds.suffix is None and seconds.whole is None:  # nothing was measured
         order: tuple[Mode, ...] = ("cached", "live", "whole")
         found = tuple(sorted(found, key=lambda each: (bool(each.refused), order.index(each.mode))))
     mode = found[0].mode
-    resident = room.memory is None or size.nbytes <= MEMORY_SHARE * room.memory
+    # Views are twice in memory while they are joined to one block.
+    held = size.nbytes * (2 if views else 1)
+    resident = room.memory is None or held <= MEMORY_SHARE * room.memory
     decisions = [
         *(chosen.decisions if chosen and mode != "whole" else ()),
         Decision(what="boundary", choice=_place(boundary), why=boundary.why),
@@ -91,7 +94,7 @@ def make_plan(job: Job) -> Plan:
         _way(found, size, resident),
     ]
     if job.augmenter:
-        decisions.append(_views(views if mode == "cached" else None))
+        decisions.append(_views(views if mode == "cached" else config.views, kept=mode == "cached"))
     return Plan(
         boundary=boundary,
         mode=mode,
@@ -105,14 +108,21 @@ def make_plan(job: Job) -> Plan:
     )
 
 
-def choose(job: Job, boundary: Boundary, digest: str) -> Chosen:
-    """How the frozen part computes; its features are judged behind the suffix as it is now."""
+def choose(job: Job, boundary: Boundary, digest: str, *, trained: bool = False) -> Chosen:
+    """How the frozen part computes; its features are judged behind the suffix as it is now.
+
+    Args:
+        job: the run.
+        boundary: where the frozen part ends.
+        digest: of its weights.
+        trained: whether this run has made them, so that nobody would find what is kept of them.
+    """
     data = job.data
 
     def compute(prefix: Prefix, rows: NDArray[np.int64]) -> Tensor:
         found = (
             extract(prefix, data.images, rows, digest=digest, cache=job.cache)
-            if job.config.cache
+            if job.config.cache and not trained
             else prefix_features(prefix, data.images, rows)
         )
         return behind(job, boundary, prefix, found)
@@ -154,7 +164,7 @@ def _place(boundary: Boundary) -> str:
     return f"{', '.join(boundary.cut.names)}: {boundary.cut.numbers} numbers an image"
 
 
-def _refused(job: Job, boundary: Boundary, views: int | None) -> dict[Mode, str]:
+def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
     refused: dict[Mode, str] = {}
     if not boundary.there:
         refused["cached"] = refused["live"] = f"there is no prefix: {boundary.why}"
@@ -162,8 +172,6 @@ def _refused(job: Job, boundary: Boundary, views: int | None) -> dict[Mode, str]
         refused["cached"] = "--no-cache"
     if boundary.whole:
         refused["whole"] = "the head alone trains, so that nothing needs the backbone's gradients"
-    elif boundary.cut is not None and views is not None and job.config.views is not None:
-        refused["whole"] = refused["live"] = f"--views {views} asks for kept views"
     return refused
 
 
@@ -207,7 +215,10 @@ def _room(job: Job) -> Room:
     job.cache.mkdir(parents=True, exist_ok=True)
     memory = available_memory()
     if job.device.type == "cuda":
-        memory = int(torch.cuda.mem_get_info(job.device)[0])
+        # Blocks that torch has let go of and keeps for itself are free too. Rows pass through the host's memory.
+        idle = torch.cuda.memory_reserved(job.device) - torch.cuda.memory_allocated(job.device)
+        free = int(torch.cuda.mem_get_info(job.device)[0]) + idle
+        memory = free if memory is None else min(memory, free)
     write, read = (1e9, 2e9) if job.config.deterministic else disk_speed(job.cache)
     return Room(disk=shutil.disk_usage(job.cache).free, memory=memory, read=read, write=write)
 
@@ -223,8 +234,8 @@ def _way(found: tuple[Alternative, ...], size: Size, resident: bool) -> Decision
     return Decision(what="feature cache", choice=choice, why="; ".join(said))
 
 
-def _views(views: int | None) -> Decision:
+def _views(views: int | None, *, kept: bool) -> Decision:
     if views is None:
         return Decision(what="views", choice="a new one in every epoch", why="nothing is kept that would fix them")
-    why = "each is computed once, and each epoch shows another"
+    why = f"{'each is computed once, and ' if kept else ''}each epoch shows another"
     return Decision(what="views", choice=f"{views} of each training image", why=why)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device
 from zoo.registry.lookup import HEADS, STRATEGIES
+from zoo.registry.near import suggest
 from zoo.run.artifact import claim
 from zoo.run.covariates import imputer_calls
 from zoo.specs import BackboneView, Call, FreezePolicy, bind, parse_options, parse_policy
@@ -71,12 +73,34 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
     for name in ("imbalance", "impute", "target", "covariate"):
         if isinstance(options.get(name), str):
             options[name] = (options[name],)
+    known = [field.name for field in fields(TrainConfig)]
+    for name in options:
+        if name not in known:
+            raise ZooError(f"train has no option {name!r}{suggest(name, known)}")
     config = TrainConfig(data=str(data), backbone=backbone, out=Path(out), **options)
     return run_training(config, Reporter(quiet=config.quiet))
 
 
 def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     """Run the main job; what is cheap to refuse is refused before anything is computed."""
+    with suppress_empty(config.out):
+        return _trained(config, reporter)
+
+
+@contextmanager
+def suppress_empty(folder: Path) -> Iterator[None]:
+    """No empty folder is left behind where something goes wrong."""
+    there = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not there:
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
+        raise
+
+
+def _trained(config: TrainConfig, reporter: Reporter) -> TrainResult:
     clock = Clock()
     job, frozen = _start(config, reporter, clock)
     try:

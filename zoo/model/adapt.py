@@ -51,7 +51,11 @@ def read_input(text: str) -> InputSpec:
 
 
 def _pair(size: Size) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
+    sides = (size, size) if isinstance(size, int) else size
+    whole = isinstance(sides, list | tuple) and all(isinstance(side, int) and side is not True for side in sides)
+    if not whole or len(sides) != 2:
+        raise ZooError(f"a size is a number of pixels or (height, width), not {size!r}")
+    height, width = sides
     if height < 1 or width < 1:
         raise ZooError(f"images of {height} x {width} pixels: a size is at least 1")
     return height, width

@@ -42,11 +42,11 @@ def with_channels(view: BackboneView, channels: int | Sequence[str]) -> Backbone
         ZooError: the number or the names make no sense, or the network has no convolution that reads three channels.
     """
     slots, said = _slots(channels)
-    old = view.input.channels
+    old, count = view.input.channels, _channels(len(slots))
     if len(slots) == old and (isinstance(channels, int) or slots == (0, 1, 2)):
         return view
     if old != len(_NAMES):
-        raise ZooError(f"{view.name} reads {old} channels; only networks of red, green and blue can be given others")
+        raise ZooError(f"{view.name} reads {_channels(old)}; only networks of red, green and blue can be given others")
     if not view.input_layers:
         raise ZooError(
             f"{view.name} reads its image by no convolution that is known, so it takes red, green and blue alone"
@@ -64,19 +64,23 @@ def with_channels(view: BackboneView, channels: int | Sequence[str]) -> Backbone
         for values in (view.input.mean, view.input.std)
     )
     scaled = "" if scale == 1 else f"; kernels scaled by 3/{len(slots)}"
-    note = f"{', '.join(view.input_layers)} reads {len(slots)} channels: {said}{scaled}"
+    note = f"{', '.join(view.input_layers)} reads {count}: {said}{scaled}"
     spec = replace(view.input, mean=mean, std=std)
     return replace(view, input=spec, stages=_stages(view), notes=(*view.notes, note))
 
 
+def _channels(count: int) -> str:
+    return f"{count} channel{'' if count == 1 else 's'}"
+
+
 def _slots(channels: int | Sequence[str]) -> tuple[tuple[int | None, ...], str]:
     """By channel, the colour that it is or None, and what is done in words."""
-    if isinstance(channels, int):
+    if isinstance(channels, int) and not isinstance(channels, bool):
         if channels < 1:
             raise ZooError(f"an image with {channels} channels: there is at least one")
         return (None,) * channels, "each by the mean of the pretrained red, green and blue kernels"
-    if isinstance(channels, str):
-        raise ZooError(f"channels are a number or a list of names, such as ['red', 'nir'], not the text {channels!r}")
+    if not isinstance(channels, list | tuple) or not all(isinstance(name, str) for name in channels):
+        raise ZooError(f"channels are a number or a list of names, such as ['red', 'nir'], not {channels!r}")
     names = [str(name).lower() for name in channels]
     slots = tuple(_COLOURS.get(name) for name in names)
     same = [_NAMES[slot] if slot is not None else name for slot, name in zip(slots, names, strict=True)]

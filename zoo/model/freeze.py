@@ -61,7 +61,7 @@ def _release(module: nn.Module) -> None:
             part.__class__ = type(part).__mro__[2]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Frozen:
     """What a policy froze in one model; `verify` says whether it stood still.
 
@@ -78,6 +78,12 @@ class Frozen:
     trainable: tuple[str, ...]
     frozen: tuple[str, ...]
     digests: dict[str, str]
+
+    def __repr__(self) -> str:
+        """One line without names of tensors."""
+        stages = ", ".join(self.stages) or "the head alone"
+        counts = f"{len(self.trainable)} tensors trainable, {len(self.frozen)} frozen, {len(self.digests)} remembered"
+        return f"Frozen(policy={self.policy!r}, stages trained: {stages}; {counts})"
 
     def verify(self) -> int:
         """Compare every frozen tensor with what it was; returns how many were compared.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,6 +15,7 @@ from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze
 from zoo.model.network import FineTuneModel, TaskHeads
 from zoo.model.view import build_view, check_view, describe
+from zoo.registry.guard import guarded_view
 from zoo.registry.lookup import HEADS
 from zoo.specs import Argument, BackboneView, Call, FeatureKind, Task, bind, parameters_of, parse_options
 
@@ -22,7 +25,7 @@ def load(
     *,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     freeze: str = "none",
     features: str | None = None,
     head: str = "linear",
@@ -49,7 +52,7 @@ def load(
             does not parse.
     """
     names = _class_names(num_classes, classes)
-    view = strip(adapt_input(build_view(name, weights), size=size, channels=channels))
+    view = strip(adapt_input(build_view(_text("name", name), _spelled(weights)), size=size, channels=channels))
     model = assemble(view, [Task(name="label", classes=names)], kind=features, head=one_head(head))
     _freeze(model, freeze)
     return model
@@ -96,7 +99,27 @@ def in_full(head: Call) -> Call:
     return full if same else head
 
 
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ZooError(f"{what} is a text, not {value!r}")
+    return value
+
+
+def _spelled(weights: str | Path | None) -> str | None:
+    """Weights as text; a path without a folder gets one, so that it is no tag."""
+    if weights is None or isinstance(weights, str):
+        return weights
+    if not isinstance(weights, Path):
+        raise ZooError(f"weights are a tag, a path or None, not {weights!r}")
+    path = str(weights.expanduser())
+    return path if os.sep in path else f".{os.sep}{path}"
+
+
 def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | None):
+        raise ZooError(f"num_classes is a whole number, not {num_classes!r}")
+    if isinstance(classes, str) or not isinstance(classes, Sequence | None):
+        raise ZooError(f"classes are a list of names, such as ['ok', 'crack'], not {classes!r}")
     if classes is not None:
         if num_classes not in (None, len(classes)):
             raise ZooError(f"num_classes={num_classes} but {len(classes)} classes are named")
@@ -114,7 +137,8 @@ def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tupl
 
 def strip(view: BackboneView) -> BackboneView:
     """Take the classifier and auxiliary classifiers off; the module then gives pooled features."""
-    view.reset_classifier(view.module, 0)
+    with guarded_view(view.name, "reset_classifier"):
+        view.reset_classifier(view.module, 0)
     kept = {name for name, _ in view.module.named_parameters()}
     lost = [name for stage in view.stages for name in stage.parameters if name not in kept]
     if lost:

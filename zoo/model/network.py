@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.registry.guard import fault, guarded, view_fault
 from zoo.registry.lookup import HEADS
-from zoo.specs import BackboneView, Call, Task, bind
+from zoo.registry.plugins import Plugin
+from zoo.specs import BackboneView, Call, HeadRecord, Task, bind
 
 STATISTICS_ROWS = 64
 """Rows that feature statistics are learned from at once: tokens in double precision take a megabyte a row."""
@@ -63,6 +65,12 @@ class TaskHeads(nn.Module):
     """
 
     def __init__(self, tasks: Sequence[Task], width: int, *, covariates: int = 0, head: Call | None = None) -> None:
+        """Build the heads.
+
+        Raises:
+            OptionError: no plugin offers the head, or it does not take these parameters.
+            PluginError: the head's plugin broke, or gave a head with another number of outputs.
+        """
         super().__init__()
         self.tasks = tuple(tasks)
         self.width = width
@@ -73,7 +81,10 @@ class TaskHeads(nn.Module):
         parameters: Any = bind(self.call, record.parameters)
         self.standardise = Standardise(width)
         # Integer keys: a task is named by a column, and a column's name may hold a dot.
-        self.heads = nn.ModuleList(record.build(width + covariates, task.outputs, parameters) for task in self.tasks)
+        home = HEADS.home(self.call.name)
+        self.heads = nn.ModuleList(
+            _built(home, record, width + covariates, task.outputs, parameters) for task in self.tasks
+        )
         self.linear = all(_is_linear(head) for head in self.heads)
         self.one_layer = all(sum(p.ndim > 1 for p in head.parameters()) <= 1 for head in self.heads)
 
@@ -123,6 +134,39 @@ class TaskHeads(nn.Module):
         return True
 
 
+def _built(plugin: Plugin, record: HeadRecord, width: int, outputs: int, parameters: object) -> nn.Module:
+    """One head, tried on two rows: it gives a logit for each output, or its plugin is named."""
+    what = f"head {record.name}"
+    with guarded(plugin, what):
+        head = record.build(width, outputs, parameters)
+    if not isinstance(head, nn.Module):
+        raise fault(plugin, what, f"build gave {head!r}, which is no torch module")
+    like = next(head.parameters(), torch.zeros(()))
+    shape = (2, 4, width) if record.takes == "tokens" else (2, width)
+    modes = [(module, module.training) for module in head.modules()]
+    with guarded(plugin, what), torch.no_grad():
+        found = head.eval()(torch.zeros(shape, device=like.device, dtype=like.dtype))
+    for module, mode in modes:
+        module.training = mode
+    given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if given != (2, outputs):
+        raise fault(plugin, what, f"asked for {outputs} outputs, it gives {given} for two rows, not (2, {outputs})")
+    return head
+
+
+def require_width(view: BackboneView, kind: str, features: Tensor) -> Tensor:
+    """The features (..., width), if they have the width that the view declares for this kind.
+
+    Raises:
+        PluginError: they have another; names the plugin of the backbone.
+    """
+    declared = view.feature(kind).width
+    if features.shape[-1] != declared:
+        said = f"it declares {declared} {kind} features and gives {features.shape[-1]}"
+        raise view_fault(view.name, said)
+    return features
+
+
 def _is_linear(head: nn.Module) -> bool:
     parts = [part for part in head.modules() if not isinstance(part, nn.Sequential | nn.Dropout)]
     return len(parts) == 1 and isinstance(parts[0], nn.Linear)
@@ -145,7 +189,7 @@ class FineTuneModel(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width), or (B, tokens, width) where the heads take tokens, of normalised images (B, C, H, W)."""
-        return self.view.extract(self.backbone, images, self.kind)
+        return require_width(self.view, self.kind, self.view.extract(self.backbone, images, self.kind))
 
     def logits(self, images: Tensor, covariates: Tensor | None = None) -> dict[str, Tensor]:
         """Logits (B, outputs) of each task by its name."""

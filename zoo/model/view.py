@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections import Counter
 from pathlib import Path
 
 from torch import nn
 
-from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
+from zoo.errors import UnknownNameError, WeightsError, ZooError
 from zoo.model.channels import plain_in, with_plain
 from zoo.model.checkpoint import is_file
 from zoo.model.weights import load_weights
 from zoo.registry.catalogue import CatalogueRow, catalogue
-from zoo.registry.lookup import SOURCES, suggest
+from zoo.registry.guard import fault, guarded, view_fault
+from zoo.registry.lookup import SOURCES
+from zoo.registry.near import suggest, suggest_models
+from zoo.registry.plugins import Plugin
 from zoo.specs import BackboneSource, BackboneView
 
 
@@ -36,8 +38,7 @@ def find_entry(name: str) -> CatalogueRow:
     rows = catalogue().rows
     if not source:
         homes = [row.name for row in rows if row.entry.name == model]
-        names = homes or difflib.get_close_matches(model, [row.entry.name for row in rows], n=3)
-        hint = f"; did you mean {' or '.join(homes)}?" if homes else suggest(model, names)
+        hint = suggest_models(model, homes or [row.name for row in rows])
         raise UnknownNameError(f"backbone {name!r} names no source; say source/model, as in timm/resnet50{hint}")
     SOURCES.get(source)
     bare = source.rpartition(":")[2]
@@ -47,7 +48,7 @@ def find_entry(name: str) -> CatalogueRow:
             return row
     own = [row.name for row in rows if row.source in (source, bare)]
     hint = suggest(f"{bare}/{model}", own or [row.name for row in rows])
-    raise UnknownNameError(f"{bare} has no backbone {model!r}{hint or ';'} `zoo list {bare}/` shows what it has")
+    raise UnknownNameError(f"{bare} has no backbone {model!r}; `zoo list {bare}/` shows what it has{hint}")
 
 
 def build_view(name: str, weights: str | None = None) -> BackboneView:
@@ -61,11 +62,11 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
     Raises:
         UnknownNameError: unknown source, model or tag.
         WeightsError: the weights cannot be had, or a file does not fit.
-        PluginError: the source gave a view that does not hold.
+        PluginError: the source broke, or gave a view that does not hold.
     """
     row = find_entry(name)
     source, _, tag = split_name(name)
-    if tag and weights and weights not in (tag, "none"):
+    if tag and weights and weights != tag:
         raise ZooError(f"{name} names the weights {tag!r} and --weights says {weights!r}; give one of them")
     record = SOURCES.get(source)
     if weights and (is_file(weights) or _is_here(weights, row)):
@@ -77,14 +78,17 @@ def build_view(name: str, weights: str | None = None) -> BackboneView:
 
 def _built(row: CatalogueRow, source: BackboneSource, tag: str | None) -> BackboneView:
     """The source's view, named as the catalogue names it: with its distribution where two claim the source's name."""
-    view = source.build(row.entry.name, tag)
+    home, what = SOURCES.home(row.source), f"backbone {row.entry.name}"
+    with guarded(home, what):
+        view = source.build(row.entry.name, tag)
+    if not isinstance(view, BackboneView):
+        raise fault(home, what, f"build gave {view!r}, which is no BackboneView")
+    view = dataclasses.replace(view, name=row.name)
     check_view(view)
     if view.weights != (tag or "none"):
-        raise PluginError(
-            f"the source {row.source} of {row.distribution} was asked for {row.entry.name} with the weights "
-            f"{tag or 'none'!r} and gave a view that says {view.weights!r}"
-        )
-    return dataclasses.replace(view, name=row.name)
+        said = f"it was asked for the weights {tag or 'none'!r} and gave a view that says {view.weights!r}"
+        raise fault(home, what, said)
+    return view
 
 
 def _is_here(weights: str, row: CatalogueRow) -> bool:
@@ -99,7 +103,7 @@ def _tag(row: CatalogueRow, asked: str | None) -> str:
     if wanted != "none" and wanted not in row.entry.tags:
         offered = ", ".join(row.entry.tags) or "none at all"
         raise UnknownNameError(
-            f"{row.name} has no weights {wanted!r}{suggest(wanted, row.entry.tags)}; it has {offered}"
+            f"{row.name} has no weights {wanted!r}; it has {offered}{suggest(wanted, row.entry.tags)}"
         )
     return wanted
 
@@ -110,13 +114,18 @@ def describe(module: nn.Module) -> BackboneView:
     Raises:
         ZooError: no installed source knows it.
     """
-    for source in (source for _, source in SOURCES.items()):
-        view = source.describe(module) if source.describe else None
+    for plugin, source in SOURCES.items():
+        view = _described(plugin, source, module)
         if view is not None:
             check_view(view)
             return view
     known = ", ".join(source.name for _, source in SOURCES.items() if source.describe)
     raise ZooError(f"no installed source knows a {type(module).__qualname__}; networks of these are known: {known}")
+
+
+def _described(plugin: Plugin, source: BackboneSource, module: nn.Module) -> BackboneView | None:
+    with guarded(plugin, f"source {source.name}, asked to describe a {type(module).__qualname__}"):
+        return source.describe(module) if source.describe else None
 
 
 def check_view(view: BackboneView) -> None:
@@ -136,8 +145,8 @@ def check_view(view: BackboneView) -> None:
     }
     for what, names in wrong.items():
         if names:
-            raise PluginError(f"the source of {view.name} gives a wrong view: {', '.join(sorted(names)[:5])} {what}")
+            raise view_fault(view.name, f"its view is wrong: {', '.join(sorted(names)[:5])} {what}")
     if not view.stages or not view.features:
-        raise PluginError(f"the source of {view.name} gives a view without {'features' if view.stages else 'stages'}")
+        raise view_fault(view.name, f"its view has no {'features' if view.stages else 'stages'}")
     if len(set(view.stage_names)) != len(view.stages):
-        raise PluginError(f"the source of {view.name} gives two stages one name: {', '.join(view.stage_names)}")
+        raise view_fault(view.name, f"two stages have one name: {', '.join(view.stage_names)}")

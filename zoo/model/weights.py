@@ -30,6 +30,7 @@ class Fit:
         missing: names in the network that the file lacks.
         unexpected: names in the file that the network lacks.
         differ: `name: file (shape), network (shape)`.
+        kinds: `name: file dtype, network dtype`, where one holds numbers of another kind than the other.
         notes: what was allowed to be missing or left out.
     """
 
@@ -37,12 +38,13 @@ class Fit:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     differ: tuple[str, ...]
+    kinds: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
     def problems(self) -> int:
         """Number of tensors that do not fit."""
-        return len(self.missing) + len(self.unexpected) + len(self.differ)
+        return len(self.missing) + len(self.unexpected) + len(self.differ) + len(self.kinds)
 
 
 def load_weights(view: BackboneView, path: Path, convert: Convert | None = None) -> BackboneView:
@@ -71,6 +73,11 @@ def load_weights(view: BackboneView, path: Path, convert: Convert | None = None)
     fit, how = _best_fit(view, tensors, convert)
     if fit.problems:
         raise WeightsError(_report(view, found, fit, how))
+    if broken := _not_finite(fit.tensors, wanted):
+        raise WeightsError(
+            f"{found.path} holds NaN or infinite numbers in {len(broken)} tensors: {_some(broken)}; the training that "
+            "it comes from diverged, or the file is damaged"
+        )
     view.module.load_state_dict({**wanted, **fit.tensors})
     source = view.name.partition("/")[0]
     own = "" if _is_run(found) else f"; images are prepared as for the weights that {source} offers first"
@@ -83,6 +90,15 @@ def load_weights(view: BackboneView, path: Path, convert: Convert | None = None)
         licence=found.header.get("licence", "") if _is_run(found) else "",
         notes=tuple(dict.fromkeys((*view.notes, *notes))),
     )
+
+
+def _not_finite(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors with NaN or infinite numbers, but for those where the network itself has some, as in masks."""
+    return [name for name, tensor in tensors.items() if not _finite(tensor) and _finite(wanted[name])]
+
+
+def _finite(tensor: Tensor) -> bool:
+    return tensor.is_meta or not tensor.is_floating_point() or bool(tensor.float().isfinite().all())
 
 
 def _is_run(found: Checkpoint) -> bool:
@@ -133,8 +149,18 @@ def _fit(view: BackboneView, tensors: Mapping[str, Tensor]) -> Fit:
         missing=tuple(name for name in absent if name not in own),
         unexpected=tuple(name for name in kept if name not in wanted),
         differ=tuple(f"{name}: file {tuple(kept[name].shape)}, network {tuple(wanted[name].shape)}" for name in differ),
+        kinds=tuple(
+            f"{name}: file {kept[name].dtype}, network {wanted[name].dtype}"
+            for name in kept
+            if name in wanted and name not in differ and _kind(kept[name]) != _kind(wanted[name])
+        ),
         notes=tuple(notes),
     )
+
+
+def _kind(tensor: Tensor) -> str:
+    """Which numbers go into one another without loss of sense: any floats, any whole numbers."""
+    return "complex" if tensor.is_complex() else "float" if tensor.is_floating_point() else "whole"
 
 
 def _below(name: str, view: BackboneView) -> bool:
@@ -164,6 +190,7 @@ def _report(view: BackboneView, found: Checkpoint, fit: Fit, how: str) -> str:
             ("missing", fit.missing),
             ("unexpected", fit.unexpected),
             ("of another shape", fit.differ),
+            ("of another kind", fit.kinds),
         )
         if names
     ]

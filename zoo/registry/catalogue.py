@@ -27,12 +27,12 @@ from zoo.hooks import GROUP
 from zoo.registry.digest import package_files
 from zoo.specs.records import API_VERSION, BackboneEntry, BackboneSource, Weights
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogueRow:
-    """One backbone of the catalogue; `entry` is as its source gave it.
+    """One backbone of the catalogue; `entry` is as its source gave it, with what was measured.
 
     `source` is what users write before the slash: `distribution:source` where two distributions claim one name.
     """

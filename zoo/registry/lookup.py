@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
 from zoo.errors import NameClashError, OptionError, UnknownNameError
+from zoo.registry.near import suggest as suggest
 from zoo.registry.plugins import Plugin, describe_failures, load_plugins
 from zoo.specs import BackboneSource, Call, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
 
 R = TypeVar("R", BackboneSource, HeadRecord, StrategyRecord, ImputerRecord, DatasetRecord)
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean a or b?` for close names, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 class Shelf(Generic[R]):
@@ -45,6 +38,10 @@ class Shelf(Generic[R]):
             NameClashError: two plugins claim it; the message names both.
         """
         return self._found(name)[1]
+
+    def claimed(self, record: R) -> bool:
+        """Whether another plugin, or this one twice, offers the name of this record too."""
+        return sum(other.name == record.name for _, other in self.items()) > 1
 
     def home(self, name: str) -> Plugin:
         """The plugin that offers the record of this name; raises as `get` does."""

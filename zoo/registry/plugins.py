@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
+import dataclasses
+import inspect
 import io
 import os
+import re
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +21,7 @@ import pluggy
 import zoo.hooks
 from zoo.errors import UnknownNameError
 from zoo.hooks import GROUP, HOOKS
+from zoo.registry.near import suggest
 from zoo.specs import BackboneSource, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
 
 RECORD_TYPES: dict[str, type] = {
@@ -96,9 +100,37 @@ def _load(point: EntryPoint) -> Plugin:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even call sys.exit; none may stop the program
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = f"{one_line(error)}{_fields(error)}{_place(error, point)}"
         return _plugin(point, records={}, failure=reason, seconds=time.perf_counter() - started)
     return _plugin(point, records=records, seconds=time.perf_counter() - started)
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and message of an error, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _place(error: BaseException, point: EntryPoint) -> str:
+    """` (file:line)` of the innermost frame in the plugin, or of what cannot be parsed; else an empty string."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    package = point.module.partition(".")[0] if point.pattern.match(point.value) else ""
+    inside = [
+        f" ({frame.f_code.co_filename}:{line})"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package
+    ]
+    return inside[-1] if inside and package != "zoo" else ""
+
+
+def _fields(error: BaseException) -> str:
+    """For a keyword that a record does not have, the fields that it has."""
+    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    record = getattr(zoo.specs, found[1], None) if found else None
+    if found is None or not dataclasses.is_dataclass(record):
+        return ""
+    names = [field.name for field in dataclasses.fields(record)]
+    return f"; {found[1]} has the fields {', '.join(names)}{suggest(found[2], names)}"
 
 
 def _ask(module: object) -> dict[str, tuple[Any, ...]]:
@@ -106,7 +138,7 @@ def _ask(module: object) -> dict[str, tuple[Any, ...]]:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(zoo.hooks)
     manager.register(module)
-    manager.check_pending()
+    _refuse_unknown_hooks(module)
     if not manager.get_hookcallers(module):
         raise TypeError(f"implements no hook; the hooks are {', '.join(HOOKS)}")
     records: dict[str, tuple[Any, ...]] = {}
@@ -117,6 +149,14 @@ def _ask(module: object) -> dict[str, tuple[Any, ...]]:
             if not isinstance(record, RECORD_TYPES[hook]):
                 raise TypeError(f"{hook} yielded {record!r}, which is no {RECORD_TYPES[hook].__name__}")
     return records
+
+
+def _refuse_unknown_hooks(module: object) -> None:
+    for name, value in inspect.getmembers(module):
+        if name not in HOOKS and getattr(value, f"{GROUP}_impl", None):
+            code = getattr(value, "__code__", None)
+            place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+            raise TypeError(f"unknown hook {name!r}{place}; the hooks are {', '.join(HOOKS)}{suggest(name, HOOKS)}")
 
 
 def find_plugins(name: str) -> tuple[Plugin, ...]:
@@ -133,9 +173,13 @@ def find_plugins(name: str) -> tuple[Plugin, ...]:
         if meant:
             return tuple(meant)
     known = sorted({plugin.name for plugin in plugins} | {plugin.distribution for plugin in plugins})
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UnknownNameError(f"no plugin {name!r} is installed; there are {', '.join(known)}{hint}")
+    raise UnknownNameError(f"no plugin {name!r} is installed; there are {', '.join(known)}{suggest(name, known)}")
+
+
+def useless_disabled() -> tuple[str, ...]:
+    """Names in ZOO_DISABLE that no installed plugin has, sorted."""
+    known = {name for plugin in load_plugins() for name in (plugin.name, f"{plugin.distribution}:{plugin.name}")}
+    return tuple(sorted(disabled_names() - known))
 
 
 def failures() -> tuple[Plugin, ...]:

@@ -90,6 +90,7 @@ def fill(source: BackboneSource, distribution: str, entries: list[BackboneEntry]
     shipped = read_table(source.table) if source.table else None
     own = read_table(own_table(source.name, distribution))
     fits = [table for table in (own, shipped) if table and (table.library, table.version) == (library, installed)]
+    entries = [_with_default_input(entry) for entry in entries]
     filled = [_filled(entry, *(table.facts.get(entry.name) for table in fits)) for entry in entries]
     known = shipped.facts if shipped else {}
     bare = sum(entry.parameters is None and entry.name in known for entry in filled)
@@ -99,6 +100,12 @@ def fill(source: BackboneSource, distribution: str, entries: list[BackboneEntry]
             f"installed, so those of {bare:,} are not known; `zoo check '{source.name}/*'` measures them"
         )
     return filled, ""
+
+
+def _with_default_input(entry: BackboneEntry) -> BackboneEntry:
+    """The entry with the input of its default weights where it states none itself."""
+    size = entry.weights[0].input_size if entry.weights else None
+    return dataclasses.replace(entry, input_size=size) if entry.input_size is None and size else entry
 
 
 def _filled(entry: BackboneEntry, *found: Facts | None) -> BackboneEntry:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from zoo.data.covariates import CovariateEncoder, CovariateSchema, columns, fit_encoder
 from zoo.data.table import Table
 from zoo.errors import OptionError
+from zoo.registry.guard import fault, guarded
 from zoo.registry.lookup import IMPUTERS
 from zoo.specs import Call, CovariateColumns, FittedImputer, TrainView, bind, parse_assignment
 
@@ -61,22 +62,25 @@ class Covariates:
 
         Raises:
             OptionError: the imputer's parameters are wrong, or it cannot learn from these columns.
+            PluginError: the imputer's plugin broke, or left holes.
         """
         used = call or Call(name=DEFAULT_IMPUTER)
         record = IMPUTERS.of_call(used)
         parameters: Any = bind(used, record.parameters)
         assert view.covariates is not None  # noqa: S101 - the caller has a schema only where there are covariates
-        try:
-            fitted = record.fit(view, parameters, np.random.default_rng(seed))
-        except ValueError as error:
-            used.fail(f"{used.name}: {error}")
-        return cls(encoder=fit_encoder(schema, fitted.transform(view.covariates)), imputer=used.name, fitted=fitted)
+        with guarded(IMPUTERS.home(used.name), f"imputer {record.name}"):
+            try:
+                fitted = record.fit(view, parameters, np.random.default_rng(seed))
+            except ValueError as error:  # by the contract it is the user's mistake
+                used.fail(f"{used.name}: {error}")
+        whole = _filled(used.name, fitted, view.covariates)
+        return cls(encoder=fit_encoder(schema, whole), imputer=used.name, fitted=fitted)
 
     def encode(self, table: Table) -> tuple[torch.Tensor, tuple[str, ...], dict[str, int]]:
         """Encoded covariates float32 (N, C), sentences about surprises, and filled holes by column."""
         raw, said = columns(table, self.encoder.schema)
         filled = {name: count for name, count in holes_by_column(raw).items() if count}
-        return self.encoder.encode(self.fitted.transform(raw)), said, filled
+        return self.encoder.encode(_filled(self.imputer, self.fitted, raw)), said, filled
 
     def save(self) -> tuple[Mapping[str, Any], tuple[SavedImputer, ...]]:
         """JSON of the encoder, and the imputer's name and state."""
@@ -91,7 +95,9 @@ class Covariates:
             UnknownNameError: the plugin that made the imputer is not installed.
         """
         name, values, arrays = imputers[0]
-        fitted = IMPUTERS.get(name).load(arrays, values)
+        record = IMPUTERS.get(name)
+        with guarded(IMPUTERS.home(name), f"imputer {record.name}"):
+            fitted = record.load(arrays, values)
         return cls(encoder=CovariateEncoder.from_json(encoder), imputer=name, fitted=fitted)
 
 
@@ -101,3 +107,15 @@ def holes_by_column(raw: CovariateColumns) -> dict[str, int]:
     categorical = (raw.categorical < 0).sum(axis=0)
     names = (*raw.numeric_names, *raw.categorical_names)
     return {name: int(count) for name, count in zip(names, [*numeric, *categorical], strict=True)}
+
+
+def _filled(name: str, fitted: FittedImputer, raw: CovariateColumns) -> CovariateColumns:
+    """The columns without holes; where an imputer leaves some, its plugin is named."""
+    home, what = IMPUTERS.home(name), f"imputer {name}"
+    with guarded(home, what):
+        whole: object = fitted.transform(raw)
+    if not isinstance(whole, CovariateColumns):
+        raise fault(home, what, f"transform gave {whole!r}, which is no CovariateColumns")
+    if left := [column for column, count in holes_by_column(whole).items() if count]:
+        raise fault(home, what, f"it leaves holes in {', '.join(left)}")
+    return whole

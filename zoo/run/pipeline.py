@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.data.ingest import Images
 from zoo.data.table import Table
-from zoo.features.extract import BATCH, extract
+from zoo.features.extract import BATCH, extract, prefix_features
 from zoo.features.prefix import Prefix, weights_digest
 from zoo.metrics.classification import probabilities_of
 from zoo.run.artifact import Artifact
@@ -34,7 +34,7 @@ class Pipeline:
         artifact: the model and what belongs to it.
     """
 
-    def __init__(self, artifact: Artifact, device: torch.device, cache: Path) -> None:
+    def __init__(self, artifact: Artifact, device: torch.device, cache: Path | None) -> None:
         self.artifact = artifact
         self._device = device
         self._cache = cache
@@ -46,7 +46,9 @@ class Pipeline:
         )
 
     def features(self, images: Images, rows: NDArray[np.int64], progress: Progress | None = None) -> Tensor:
-        """Features of `rows`, computed once and kept."""
+        """Features of `rows`, computed once and kept where there is a cache."""
+        if self._cache is None:
+            return prefix_features(self._prefix, images, rows, progress)
         return extract(self._prefix, images, rows, digest=self._digest, cache=self._cache, progress=progress)
 
     @torch.no_grad()

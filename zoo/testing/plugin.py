@@ -126,6 +126,7 @@ def imports_quickly(trial: Trial) -> None:
 
 def has_names_of_its_own(trial: Trial) -> None:
     """No other record of the same kind, of this plugin or another, has one of its names."""
+    clashes: dict[str, None] = {}
     for hook, record in trial.records():
         claimants = [
             f"{plugin.distribution} {plugin.version} ({plugin.name})"
@@ -133,7 +134,9 @@ def has_names_of_its_own(trial: Trial) -> None:
             for other in plugin.records.get(hook, ())
             if other.name == record.name
         ]
-        require(len(claimants) <= 1, f"{_KINDS[hook]} {record.name!r} is claimed by {' and by '.join(claimants)}")
+        if len(claimants) > 1:
+            clashes[f"{_KINDS[hook]} {record.name!r} is claimed by {' and by '.join(claimants)}"] = None
+    require(not clashes, "; ".join(clashes))
 
 
 def has_summaries(trial: Trial) -> None:

@@ -71,9 +71,11 @@ def measure(specimen: Specimen) -> dict[str, Any]:
     view = specimen.whole
     with FlopCounterMode(display=False) as counter:  # with gradients: attention's fused inference path hides its work
         view.extract(view.module, specimen.images(view)[:1], view.features[0].name)
+    gmacs = counter.get_total_flops() / 2e9
     return {
         "parameters": sum(parameter.numel() for parameter in view.module.parameters()),
-        "gmacs": round(counter.get_total_flops() / 2e9, 4),
+        # Four digits behind the point, and of what is smaller three that tell something.
+        "gmacs": float(f"{gmacs:.4f}" if gmacs >= 0.1 else f"{gmacs:.3g}"),
         "features": [kind.name for kind in view.features],
     }
 

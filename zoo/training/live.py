@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.augment import Augmenter
 from zoo.data.ingest import Images
-from zoo.features.memory import check_memory
 from zoo.features.prefix import Prefix, normalise
 from zoo.training.inputs import Staged, Tensors, views_of
-
-PART = 64
-
-
-def prefix_parts(prefix: Prefix, images: Images, rows: NDArray[np.int64]) -> Iterator[Tensor]:
-    """What a prefix gives for rows, computed now and not kept: parts (B, *shape) float32 on the CPU."""
-    for at in range(0, len(rows), PART):
-        # Cloned, because what inference mode makes cannot be saved for a backward pass.
-        yield prefix(images.pixels(rows[at : at + PART])).float().cpu().clone()
-
-
-def prefix_features(prefix: Prefix, images: Images, rows: NDArray[np.int64]) -> Tensor:
-    """The same in one tensor (N, *shape).
-
-    Raises:
-        ZooError: it does not fit into the memory that is left.
-    """
-    check_memory(len(rows), prefix.shape, torch.float32)
-    return torch.cat(list(prefix_parts(prefix, images, rows)))
 
 
 class _Decoded(Staged):

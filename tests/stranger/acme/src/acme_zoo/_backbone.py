@@ -18,7 +18,9 @@ FILE = Path(__file__).with_name("patch8.safetensors")
 
 def list_entries() -> Iterator[BackboneEntry]:
     """Two networks; one of them has weights."""
-    weights = Weights(tag="acme_shapes", origin="wheel:acme_zoo", licence="CC0-1.0", input_size=32)
+    weights = Weights(
+        tag="acme_shapes", origin="wheel:acme-zoo/acme_zoo/patch8.safetensors", licence="CC0-1.0", input_size=32
+    )
     yield BackboneEntry(name="patch8", weights=(weights,), input_size=32, features=("mean", "tokens"), family="patch")
     yield BackboneEntry(name="patch16", input_size=32, features=("mean", "tokens"), family="patch")
 
