@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.features.calls import CutError
-from zoo.features.cut import Suffix, capture, check_cut, plan_cut
+from zoo.features.cut import capture, plan_cut
+from zoo.features.suffix import Suffix, check_cut
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze_parts
 from zoo.model.load import strip

@@ -11,7 +11,7 @@ import zoo
 from zoo.cli import main
 from zoo.errors import OptionError, ZooError
 from zoo.features.extract import prefix_features
-from zoo.jobs import fitting
+from zoo.jobs import feeding
 from zoo.model.load import in_full, one_head
 from zoo.model.network import Standardise
 from zoo.run.artifact import load_artifact
@@ -90,8 +90,8 @@ def test_tokens_while_part_of_the_backbone_trains(shape_folder, tmp_path):
 
 
 def test_statistics_are_learned_from_few_rows_in_parts_where_the_backbone_trains(shape_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "STANDARDISE_ROWS", 16)
-    monkeypatch.setattr(fitting, "STATISTICS_ROWS", 5)
+    monkeypatch.setattr(feeding, "STANDARDISE_ROWS", 16)
+    monkeypatch.setattr(feeding, "STATISTICS_ROWS", 5)
     sizes = []
     fit_parts = Standardise.fit_parts
 

@@ -424,6 +424,22 @@ def test_a_run_whose_plugin_is_gone_says_so(shape_folder, tmp_path, monkeypatch)
         zoo.predict(out, data)
 
 
+def test_an_option_that_there_is_not_is_refused_with_a_close_one(tmp_path):
+    with pytest.raises(ZooError, match=r"train has no option 'freez'; did you mean freeze\?"):
+        zoo.train("elpv", backbone=BACKBONE, out=tmp_path / "run", freez="head")
+
+
+def test_a_refused_run_leaves_no_empty_folder(shape_folder, tmp_path):
+    with pytest.raises(ZooError, match="has no weights 'nosuch'"):
+        zoo.train(shape_folder(), backbone=BACKBONE, weights="nosuch", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_views_without_augmentation_are_refused(tmp_path):
+    with pytest.raises(ZooError, match="--views counts augmented views of each image; say --augment light too"):
+        zoo.train("elpv", backbone=BACKBONE, out=tmp_path / "run", views=2)
+
+
 @pytest.mark.gpu
 def test_a_gpu_trains_and_predicts_as_the_cpu_does(shape_folder, tmp_path):
     data = shape_folder()

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.features.calls import CutError
-from zoo.features.cut import Cut, Suffix, check_cut, plan_cut
+from zoo.features.cut import Cut, plan_cut
 from zoo.features.prefix import normalise
+from zoo.features.suffix import Suffix, check_cut
 from zoo.model.freeze import named_tensors
 from zoo.specs import BackboneView, FreezePolicy
 

@@ -10,7 +10,8 @@ import torch
 
 from zoo.features.boundary import behind_parameters
 from zoo.features.calls import CutError
-from zoo.features.cut import Cut, check_cut, plan_cut
+from zoo.features.cut import Cut, plan_cut
+from zoo.features.suffix import check_cut
 from zoo.grid.rows import Cell
 from zoo.registry.digest import package_digest
 from zoo.registry.lookup import SOURCES
@@ -26,7 +27,7 @@ def cut_cells(source: str, models: Sequence[str], *, real: Sequence[str] = ()) -
         "backbone-zoo": version("backbone-zoo"),
         "torch": torch.__version__,
         library: its_version,
-        "code": package_digest("zoo.features.cut") + package_digest("zoo.features.calls"),
+        "code": "".join(package_digest(f"zoo.features.{name}") for name in ("calls", "cut", "suffix")),
     }
     chosen = set(real)
     return [
