@@ -12,7 +12,7 @@ from zoo.features import choose
 from zoo.features.boundary import Boundary
 from zoo.features.choose import accept, choose_prefix, cross_validate
 from zoo.features.extract import keep
-from zoo.features.prefix import Prefix, Recipe, normalise, weights_digest
+from zoo.features.prefix import DTYPES, Prefix, Recipe, normalise, weights_digest
 from zoo.model.load import strip
 from zoo.model.view import build_view
 from zoo.registry import lookup
@@ -295,3 +295,23 @@ def test_the_fastest_accepted_recipe_is_chosen_and_remembered(ready, tmp_path, m
     asked = choose_prefix(whole(view), images, np.arange(24), labels, precision="fp32", **options)
     assert asked.prefix.recipe.precision == "fp32"
     assert "fp32 was asked for" in asked.decisions[-1].why
+
+
+@pytest.mark.parametrize("recipe", [Recipe(precision="bf16"), Recipe(channels_last=True)])
+def test_a_prefix_made_from_another_is_the_one_that_is_made_anew(ready, recipe):
+    view, images, _ = ready
+    base = Prefix(view, "pooled", Recipe(), CPU)
+    pixels = images.pixels(np.arange(4))
+    before = base(pixels)
+    made = base.like(recipe)
+    assert torch.equal(made(pixels), Prefix(view, "pooled", recipe, CPU)(pixels))
+    assert torch.equal(base(pixels), before)
+    assert (made.folded, made.shape, made.dtype) == (base.folded, base.shape, DTYPES[recipe.precision])
+
+
+def test_a_prefix_is_made_from_a_full_one_folded_alike_alone(ready):
+    view, _, _ = ready
+    with pytest.raises(ValueError, match="cannot be made into another"):
+        Prefix(view, "pooled", Recipe(precision="bf16"), CPU).like(Recipe())
+    with pytest.raises(ValueError, match="cannot be made into another"):
+        Prefix(view, "pooled", Recipe(), CPU).like(Recipe(fold=False))

@@ -131,7 +131,6 @@ class RowStore:
         try:
             write_shard(temporary, digests, rows)
             status = temporary.stat()
-            self._checked.add(path.name, status)
             self._seen.add(path.name)
             temporary.replace(path)
         except (OSError, SafetensorError) as error:

@@ -90,7 +90,9 @@ def choose_prefix(
 
     def prefix(recipe: Recipe) -> Prefix:
         if recipe not in made:
-            made[recipe] = Prefix(view, boundary.kind, recipe, device, boundary.cut)
+            plain = (each for own, each in made.items() if own.precision == "fp32" and own.fold == recipe.fold)
+            base = next(plain, None)
+            made[recipe] = base.like(recipe) if base else Prefix(view, boundary.kind, recipe, device, boundary.cut)
         return made[recipe]
 
     layouts = (True, False) if has_convolutions(view.module) else (False,)

@@ -56,7 +56,7 @@ def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float3
     """uint8 images (B, C, H, W) to normalised ones of `dtype`; computed in float32, on the images' device."""
     mean = torch.tensor(spec.mean, device=images.device).view(1, -1, 1, 1) * 255.0
     std = torch.tensor(spec.std, device=images.device).view(1, -1, 1, 1) * 255.0
-    return ((images.float() - mean) / std).to(dtype)
+    return images.float().sub_(mean).div_(std).to(dtype)
 
 
 def weights_digest(module: nn.Module, without: Collection[str] = ()) -> str:
@@ -90,6 +90,10 @@ def _code_of(backbone: str) -> dict[str, list[str]]:
     }
 
 
+def _layout_of(recipe: Recipe) -> torch.memory_format:
+    return torch.channels_last if recipe.channels_last else torch.contiguous_format
+
+
 class Prefix:
     """A frozen copy of a backbone up to a boundary, from uint8 images to rows; the original is not touched.
 
@@ -115,9 +119,22 @@ class Prefix:
         self._module = copy.deepcopy(view.module).eval().requires_grad_(False).to(device)
         self.norms = self._count_norms()
         self.folded = self._fold() if recipe.fold and self.norms else 0
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self._layout = layout
-        self._module.to(self.dtype).to(memory_format=layout)
+        self._layout = _layout_of(recipe)
+        self._module.to(self.dtype).to(memory_format=self._layout)
+
+    def like(self, recipe: Recipe) -> Prefix:
+        """The same prefix in another precision or layout, without folding anew; this one computes in float32.
+
+        Raises:
+            ValueError: it does not, or the other is folded otherwise.
+        """
+        if self.recipe.precision != "fp32" or self.recipe.fold != recipe.fold:
+            raise ValueError(f"a prefix ({self.recipe}) cannot be made into another ({recipe})")
+        other, layout, dtype = copy.copy(self), _layout_of(recipe), DTYPES[recipe.precision]
+        module = copy.deepcopy(self._module).to(dtype).to(memory_format=layout)
+        vars(other).pop("packing", None)
+        vars(other).update(recipe=recipe, dtype=dtype, _layout=layout, _module=module)
+        return other
 
     @functools.cached_property
     def packing(self) -> Packing:

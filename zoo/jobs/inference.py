@@ -18,7 +18,7 @@ from zoo.data.table import Table
 from zoo.disk import cache_folder
 from zoo.errors import DataError
 from zoo.jobs.progress import Reporter
-from zoo.probe import pick_device
+from zoo.probe import pick_device, reuse_memory
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
 from zoo.run.pipeline import Pipeline
@@ -76,6 +76,7 @@ def start(
     if workers is not None and workers < 1:
         raise DataError(f"--workers must be positive, not {workers}")
     cache = cache_folder()
+    reuse_memory()
     pipeline = Pipeline(artifact, pick_device(device), cache)
     with reporter.bar("reading images", "images") as progress:
         images = ingest(table.paths, artifact.model.view.input, cache / "images", workers=workers, progress=progress)

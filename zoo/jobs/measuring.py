@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,7 +73,8 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
     said += "".join(f"; {name} does not run: {why}" for name, why in failed.items())
     suffix, whole = (each.get(f"{name} {best}", [None, None]) for name in ("suffix", "whole"))
     seconds = Seconds(
-        prefix=each["prefix"][0] if "prefix" in each else None,
+        # Of a cut timed beside the rest; of the whole backbone, whose alternatives all need it, in its own race.
+        prefix=each["prefix"][0] if "prefix" in each else chosen.seconds if chosen else None,
         suffix=suffix[0],
         suffix_eval=suffix[1],
         whole=whole[0],
@@ -102,14 +102,10 @@ def _timed(
     rows = np.resize(data.splits.train, images)
     covariates = None if data.encoded is None else data.encoded[torch.from_numpy(rows)].to(device)
     pixels = data.images.pixels(rows)
-    others: dict[str, Callable[[], object]] = {}
-    if chosen is not None:
-        prefix = chosen.prefix
-        others["prefix"] = lambda: prefix(pixels)
     if boundary.whole and chosen is not None:
         features = torch.randn((images, *chosen.prefix.shape), device=device)
         heads = Step(compute=ways[0], forward=lambda: lambda: model.heads(features, covariates))
-        return time_steps(model.heads, {f"suffix {ways[0]}": heads}, others, device)
+        return time_steps(model.heads, {f"suffix {ways[0]}": heads}, {}, device)
 
     def whole(way: Compute) -> Forward:
         ready = normalise(pixels.to(device), model.view.input).to(memory_format=way.layout)
@@ -117,7 +113,8 @@ def _timed(
 
     steps = {f"whole {way}": Step(compute=way, forward=partial(whole, way)) for way in ways}
     if boundary.cut is None or chosen is None:
-        return time_steps(model, steps, others, device)
+        return time_steps(model, steps, {}, device)
+    prefix = chosen.prefix
     kept, packing = chosen.prefix(pixels).clone(), chosen.prefix.packing
 
     def rest(way: Compute) -> Forward:
@@ -132,7 +129,7 @@ def _timed(
         return forward
 
     steps |= {f"suffix {way}": Step(compute=way, forward=partial(rest, way)) for way in ways}
-    return time_steps(model, steps, others, device)
+    return time_steps(model, steps, {"prefix": lambda: prefix(pixels)}, device)
 
 
 def _key(job: Job, boundary: Boundary, chosen: Chosen | None, ways: list[Compute], images: int) -> str:

@@ -32,7 +32,7 @@ from zoo.model.freeze import Frozen, freeze_parts
 from zoo.model.load import assemble, feature_of, one_head, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
-from zoo.probe import pick_device
+from zoo.probe import pick_device, reuse_memory
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.registry.near import suggest
 from zoo.run.artifact import claim
@@ -143,6 +143,7 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     cache = cache_folder()
     cache_limit(cache)
     device = pick_device(config.device)
+    reuse_memory()
     view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
