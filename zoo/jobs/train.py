@@ -83,12 +83,12 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
 
 def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     """Run the main job; what is cheap to refuse is refused before anything is computed."""
-    with suppress_empty(config.out):
+    with leaving_no_empty(config.out):
         return _trained(config, reporter)
 
 
 @contextmanager
-def suppress_empty(folder: Path) -> Iterator[None]:
+def leaving_no_empty(folder: Path) -> Iterator[None]:
     """No empty folder is left behind where something goes wrong."""
     there = folder.exists()
     try:
