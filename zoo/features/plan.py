@@ -32,7 +32,7 @@ class Seconds:
 
     Attributes:
         prefix: through the frozen part.
-        suffix, suffix_eval: through the rest with its heads: forward, backward and step; forward alone.
+        suffix, suffix_eval: through the rest with its heads: forward and backward, no optimiser; forward alone.
         whole, whole_eval: the same through the whole network.
     """
 
@@ -50,7 +50,6 @@ class Size:
     Attributes:
         train, val: rows.
         epochs: of the run.
-        views: augmented views of each training row that would be kept, 0 without augmentation.
         todo: passes of an image through the prefix that the cache lacks.
         row_bytes: that cross the boundary for one image.
         kept_rows: rows and views that would be kept.
@@ -59,7 +58,6 @@ class Size:
     train: int
     val: int
     epochs: int
-    views: int = 0
     todo: int = 0
     row_bytes: int = 0
     kept_rows: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -177,7 +177,7 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
 
 def _size(job: Job, boundary: Boundary, chosen: Chosen | None, digest: str, views: int | None) -> Size:
     splits, epochs = job.data.splits, job.config.epochs
-    size = Size(train=len(splits.train), val=len(splits.val), epochs=epochs, views=views or 0)
+    size = Size(train=len(splits.train), val=len(splits.val), epochs=epochs)
     if chosen is None:
         return size
     plain = plain_rows(job, boundary, views)
@@ -190,9 +190,7 @@ def _size(job: Job, boundary: Boundary, chosen: Chosen | None, digest: str, view
             todo += missing_rows(
                 chosen.prefix, job.data.images, splits.train, digest=digest, cache=job.cache, view=view
             )
-    return Size(
-        train=size.train, val=size.val, epochs=epochs, views=size.views, todo=todo, row_bytes=numbers, kept_rows=kept
-    )
+    return replace(size, todo=todo, row_bytes=numbers, kept_rows=kept)
 
 
 def plain_rows(job: Job, boundary: Boundary, views: int | None) -> NDArray[np.int64]:
