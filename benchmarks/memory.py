@@ -134,7 +134,7 @@ def extraction(parameters, seed):
 
     with tempfile.TemporaryDirectory(dir=parameters["folder"]) as folder:
         with Peak() as first:
-            run(np.arange(min(count, FIRST_BATCHES * BATCH)), Path(folder, "first"))
+            run(np.arange(min(count, FIRST_BATCHES * BATCH["cpu"])), Path(folder, "first"))
         with Peak() as peak:
             kept = run(np.arange(count), Path(folder, "all"))
         before, _, resident = memory()
@@ -142,7 +142,7 @@ def extraction(parameters, seed):
         after, _, _ = memory()
         result = loaded.nbytes
     row_bytes = result // count
-    shard = min(SHARD_ROWS * row_bytes, max(BATCH * row_bytes, SHARD_BYTES))
+    shard = min(SHARD_ROWS * row_bytes, max(BATCH["cpu"] * row_bytes, SHARD_BYTES))
     # A shard is held as it fills, and once more as it is written.
     bound = 2 * shard + INDEX_BYTES * count + SLACK
     grown = max(0, peak.anonymous - first.anonymous)

@@ -25,14 +25,22 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def race(calls: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 3) -> list[float]:
+def race(
+    calls: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 3, warm: bool = False
+) -> list[float]:
     """Seconds of each call, the least of a few interleaved rounds after one that only warms up.
 
     The least, because whatever else the machine does only ever adds time; interleaved, so that it adds to all alike.
     A call that took half as long again as the best so far is not repeated.
+
+    Args:
+        calls: what is timed.
+        device: where they compute.
+        rounds: that are timed.
+        warm: whether each has been called already, so that none is for warming up.
     """
     best = [float("inf")] * len(calls)
-    for number in range(rounds + 1):
+    for number in range(1 if warm else 0, rounds + 1):
         for index, call in enumerate(calls):
             if number > 1 and best[index] > 1.5 * min(best):
                 continue
@@ -76,7 +84,7 @@ def remembered(path: Path, measure: Callable[[], V]) -> tuple[V, bool]:
     return value, False
 
 
-DISK_PROBE_BYTES = 2**24
+DISK_PROBE_BYTES = 2**22
 _DISK_KEY = hashlib.blake2b(b"disk", digest_size=16).hexdigest()
 
 

@@ -15,11 +15,13 @@ import torchvision  # noqa: F401
 
 import zoo.jobs.train
 from sides.common import TARGET, now
+from zoo.registry.catalogue import catalogue
 from zoo.run.artifact import load_artifact
 
 
 def run(given):
     """From the table of files to a run folder with the predictions of held-out rows."""
+    catalogue()  # the index of what is installed: made once for an installation, not once for a run
     out = given.folder / "run"
     started = now(given.device)
     result = zoo.jobs.train.train(

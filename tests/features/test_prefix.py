@@ -274,7 +274,7 @@ def test_the_fastest_accepted_recipe_is_chosen_and_remembered(ready, tmp_path, m
     view, images, labels = ready
     raced = []
 
-    def race(calls, device, rounds=3):
+    def race(calls, device, rounds=3, warm=False):
         raced.append(len(calls))
         order = (
             {"fp32": (0.2, 0.3), "bf16": (0.4, 0.5)} if fastest == "fp32" else {"fp32": (0.4, 0.5), "bf16": (0.2, 0.3)}

@@ -145,11 +145,11 @@ def _race(
         good = []
         for recipe in recipes:
             try:
-                prefix(recipe)(example[:2])
+                prefix(recipe)(example)
                 good.append(recipe)
             except (RuntimeError, NotImplementedError) as error:
                 found[str(recipe)] = str(error).splitlines()[0]
-        times = race([partial(prefix(recipe), example) for recipe in good], device)
+        times = race([partial(prefix(recipe), example) for recipe in good], device, warm=True)
         return found | {str(recipe): held / len(example) for recipe, held in zip(good, times, strict=True)}
 
     names = [str(recipe) for recipe in recipes]

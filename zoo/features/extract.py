@@ -20,7 +20,10 @@ from zoo.data.store import RowStore
 from zoo.features.memory import check_memory
 from zoo.features.prefix import Prefix
 
-BATCH = 64
+BATCH = {"cpu": 32, "cuda": 64}
+"""Rows of one forward pass. On a CPU 64 are 3 % faster in the long run, and twice the memory to touch first costs more
+than that on a few thousand images."""
+
 SHARD_ROWS = 4096
 SHARD_BYTES = 2**28
 """Rows that are held before they are written: all tokens of a few hundred images."""
@@ -81,7 +84,7 @@ def keep(
     digest: str,
     cache: Path,
     view: View | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> Kept:
     """Compute what the cache does not have of `rows`, positions in `images` none of which is a bad file.
@@ -93,10 +96,11 @@ def keep(
         digest: of the weights that the prefix has, see `weights_digest`.
         cache: folder in which rows are kept, content-addressed.
         view: augmented so; None for images as they are.
-        batch: rows of one forward pass.
+        batch: rows of one forward pass; by default `BATCH` of the device.
         progress: called with rows done and rows to do.
     """
     started = time.perf_counter()
+    batch = batch or BATCH[prefix.device.type]
     store = _store(prefix, digest, cache, view)
     todo = _missing(store, images.digests[rows])
     room = make_room(cache, needed=len(todo) * store.row_nbytes) if len(todo) else ()
@@ -139,7 +143,7 @@ def extract(
     *,
     digest: str,
     cache: Path,
-    batch: int = BATCH,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Rows (N, *shape) in the prefix's dtype, in memory, in the order asked for; see `keep`.
@@ -200,11 +204,16 @@ def _shown(images: Images, rows: NDArray[np.int64], pixels: Tensor, view: View |
 
 
 def prefix_parts(
-    prefix: Prefix, images: Images, rows: NDArray[np.int64], progress: Progress | None = None
+    prefix: Prefix,
+    images: Images,
+    rows: NDArray[np.int64],
+    progress: Progress | None = None,
+    batch: int | None = None,
 ) -> Iterator[Tensor]:
     """What a prefix gives for rows, computed now and not kept: parts (B, *shape) float32 on the CPU."""
+    batch = batch or BATCH[prefix.device.type]
     done = 0
-    for own, pixels in _read_ahead(images, np.split(rows, range(BATCH, len(rows), BATCH)), prefix.device):
+    for own, pixels in _read_ahead(images, np.split(rows, range(batch, len(rows), batch)), prefix.device):
         # Cloned, because what inference mode makes cannot be saved for a backward pass.
         yield prefix(pixels).float().cpu().clone()
         done += len(own)
@@ -213,7 +222,11 @@ def prefix_parts(
 
 
 def prefix_features(
-    prefix: Prefix, images: Images, rows: NDArray[np.int64], progress: Progress | None = None
+    prefix: Prefix,
+    images: Images,
+    rows: NDArray[np.int64],
+    progress: Progress | None = None,
+    batch: int | None = None,
 ) -> Tensor:
     """The same in one tensor (N, *shape).
 
@@ -221,4 +234,4 @@ def prefix_features(
         ZooError: it does not fit into the memory that is left.
     """
     check_memory(len(rows), prefix.shape, torch.float32)
-    return torch.cat(list(prefix_parts(prefix, images, rows, progress)))
+    return torch.cat(list(prefix_parts(prefix, images, rows, progress, batch)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.features.boundary import Boundary, find_boundary
-from zoo.features.choose import Chosen, Decision, choose_prefix
+from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
 from zoo.features.extract import View, extract, missing_rows, prefix_features
 from zoo.features.memory import available_memory
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Mode, Room, Size, alternatives
@@ -120,10 +120,12 @@ def choose(job: Job, boundary: Boundary, digest: str, *, trained: bool = False) 
     data = job.data
 
     def compute(prefix: Prefix, rows: NDArray[np.int64]) -> Tensor:
+        # As few rows in a pass as were timed, because all that such a pass needs is there already.
+        batch = TIMED_ROWS[prefix.device.type]
         found = (
-            extract(prefix, data.images, rows, digest=digest, cache=job.cache)
+            extract(prefix, data.images, rows, digest=digest, cache=job.cache, batch=batch)
             if job.config.cache and not trained
-            else prefix_features(prefix, data.images, rows)
+            else prefix_features(prefix, data.images, rows, batch=batch)
         )
         return behind(job, boundary, prefix, found)
 

@@ -80,7 +80,7 @@ class Pipeline:
     ) -> dict[str, Tensor]:
         """Logits (N, outputs) by task; features are held for so many rows at once as fill a part of the memory."""
         heads = self.artifact.model.heads.cpu().eval()
-        size = max(BATCH, HELD_NUMBERS // math.prod(self._prefix.shape))
+        size = max(BATCH[self._prefix.device.type], HELD_NUMBERS // math.prod(self._prefix.shape))
         parts: dict[str, list[Tensor]] = {task.name: [] for task in self.artifact.tasks}
         for at in range(0, max(1, len(rows)), size):
             shown = _shifted(progress, at, len(rows)) if len(rows) > size else progress
