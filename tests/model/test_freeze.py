@@ -71,6 +71,23 @@ def test_none_trains_everything():
     assert moved(before, model) == set(before)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    ["depth(0.5)", "norm", "bias", "norm@last(2)", "bias@depth(0.7)", "until(stage3)", r'regex("blocks\.1.*conv")'],
+)
+def test_what_a_policy_selects_moves_and_nothing_else_does(policy):
+    model = small()
+    frozen = zoo.freeze(model, policy)
+    before = snapshot(model)
+    train_a_little(model)
+    changed = moved(before, model)
+    frozen.verify()
+    parameters = {name for name, _ in model.named_parameters()}
+    assert changed & parameters == set(frozen.trainable)
+    assert {"classifier.weight", "classifier.bias"} < set(frozen.trainable) < parameters
+    assert all(model.get_parameter(name).grad is None for name in frozen.frozen)
+
+
 def test_frozen_layers_stay_in_eval_after_train_on_any_ancestor():
     model = small()
     zoo.freeze(model, "last(1)")

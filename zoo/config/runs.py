@@ -24,7 +24,8 @@ class TrainConfig:
     out: Path
     """The run folder to make."""
     freeze: str = "head"
-    """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen)."""
+    """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen),
+    until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone."""
     weights: str | None = None
     """Weight tag of the backbone, a file of weights (.safetensors, .pth, .pt, .bin) or the folder of a run, or none for
     random weights; by default its first pretrained tag."""

@@ -56,7 +56,7 @@ class Boundary:
 
 
 def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: Tensor) -> Boundary:
-    """The boundary before the first stage in which something trains, checked against the whole network.
+    """The boundary before what trains, checked against the whole network.
 
     Args:
         view: the backbone, frozen by the policy, on the device on which it will compute.
@@ -64,12 +64,10 @@ def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: T
         policy: what trains.
         pixels: three images, uint8 (3, C, H, W).
     """
-    stages = policy.trainable_stages(view)
-    if not any(stage.parameters for stage in stages):
+    selected = policy.select(view)
+    if not selected.parameters:
         return Boundary(view=view, kind=kind, whole=True, why="the whole backbone is frozen")
-    first = view.stages.index(stages[0])
-    parameters = behind_parameters(view, policy)
-    if not any(stage.parameters for stage in view.stages[:first]):
+    if all(name in selected.behind for stage in view.stages for name in stage.parameters):
         return Boundary(view=view, kind=kind, why=f"policy {policy.text} trains the backbone from its first layer")
     module = view.module
     device = next(module.parameters()).device
@@ -78,27 +76,21 @@ def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: T
     images = images.to(memory_format=layout)
     found = Boundary(view=view, kind=kind)
     try:
-        cut = plan_cut(module, found.run, parameters, images)
+        cut = plan_cut(module, found.run, selected.behind, images)
         cut = check_cut(cut, module, found.run, images[:2])
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a stranger's network may do anything when its modules do not compute
         reason = str(error) if isinstance(error, CutError) else f"{type(error).__name__}: {error}"
-        why = f"{view.name} cannot be cut before {view.stages[first].name}: {reason}"
+        why = f"{view.name} cannot be cut before {selected.before}: {reason}"
         return Boundary(view=view, kind=kind, why=why)
     return Boundary(
         view=view,
         kind=kind,
         cut=cut,
-        why=f"nothing trains before {view.stages[first].name}",
-        behind=_behind(module, view, first) | parameters,
+        why=f"nothing trains before {selected.before}",
+        behind=_behind(module, selected.behind),
     )
-
-
-def behind_parameters(view: BackboneView, policy: FreezePolicy) -> frozenset[str]:
-    """Names of the parameters of the first stage in which something trains and of all stages after it."""
-    first = view.stages.index(policy.trainable_stages(view)[0])
-    return frozenset(name for stage in view.stages[first:] for name in stage.parameters)
 
 
 def _channels_last(module: nn.Module) -> bool:
@@ -108,7 +100,11 @@ def _channels_last(module: nn.Module) -> bool:
     )
 
 
-def _behind(module: nn.Module, view: BackboneView, first: int) -> frozenset[str]:
-    """Names of the tensors below the modules of the stages from `first` on: parameters and buffers."""
-    roots = tuple(f"{path}." for stage in view.stages[first:] for path in stage.modules)
-    return frozenset(name for name in named_tensors(module) if name.startswith(roots)) if roots else frozenset()
+def _behind(module: nn.Module, parameters: frozenset[str]) -> frozenset[str]:
+    """Names of parameters behind the boundary, and of all tensors of modules all of whose parameters lie there."""
+    found = set(parameters)
+    for path, part in module.named_modules():
+        own = [name for name, _ in part.named_parameters(path)]
+        if path and own and parameters.issuperset(own):
+            found.update(f"{path}.{name}" for name in named_tensors(part))
+    return frozenset(found)

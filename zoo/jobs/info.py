@@ -128,7 +128,7 @@ def info(name: str, policy: str = "head", size: int | None = None) -> Info:
 
 
 def _stages(view: BackboneView, policy: FreezePolicy, sizes: Mapping[str, int]) -> tuple[StageInfo, ...]:
-    training = {stage.name for stage in policy.trainable_stages(view)}
+    training = policy.select(view).parameters
     counts = [sum(sizes[parameter] for parameter in stage.parameters) for stage in view.stages]
     return tuple(
         StageInfo(
@@ -136,7 +136,7 @@ def _stages(view: BackboneView, policy: FreezePolicy, sizes: Mapping[str, int]) 
             role=stage.role,
             parameters=count,
             share=count / max(1, sum(counts)),
-            trainable=count if stage.name in training else 0,
+            trainable=sum(sizes[name] for name in stage.parameters if name in training),
         )
         for stage, count in zip(view.stages, counts, strict=True)
     )

@@ -41,7 +41,7 @@ class Job:
     @property
     def keeps_features(self) -> bool:
         """Whether features of the whole backbone are kept: they are the same in the next run where it is frozen."""
-        return self.config.cache and self.policy.last == 0
+        return self.config.cache and self.policy.head_alone
 
     @property
     def labels(self) -> NDArray[np.int64]:

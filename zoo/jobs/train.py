@@ -237,7 +237,8 @@ def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
 
 
 def _refuse_random(view: BackboneView, policy: FreezePolicy, config: TrainConfig) -> None:
-    frozen = len(policy.trainable_stages(view)) < len(view.stages)
+    selected = policy.select(view).parameters
+    frozen = any(name not in selected for stage in view.stages for name in stage.parameters)
     if view.weights == "none" and frozen and not config.random_frozen:
         raise ZooError(
             f"{view.name} has random weights, and --freeze {policy.text} would freeze them as they are; "

@@ -122,13 +122,13 @@ def freeze(model: nn.Module, policy: str | FreezePolicy = "head") -> Frozen:
 
     Args:
         model: the network; changed in place.
-        policy: `none`, `head` or `last(K)`.
+        policy: what trains, such as `head`, `last(2)` or `norm@last(2)`; see `zoo.specs.policies`.
 
     Returns:
         A record of what was frozen, whose `verify()` checks after training that it stood still.
 
     Raises:
-        OptionError: the policy does not parse, or asks for more stages than there are.
+        OptionError: the policy does not parse, or asks for what this network does not have.
         ZooError: no installed source knows this network.
     """
     parsed = parse_policy(policy) if isinstance(policy, str) else policy
@@ -143,8 +143,8 @@ def freeze_parts(
 
     Without `digest` nothing is remembered for `verify`: tensors on the meta device have no content.
     """
-    stages = policy.trainable_stages(view)
-    training = {prefix + name for stage in stages for name in stage.parameters}
+    selected = policy.select(view)
+    training = {prefix + name for name in selected.parameters}
     backbone = {prefix + name for stage in view.stages for name in stage.parameters}
     standing = backbone - training
     _release(model)
@@ -165,7 +165,7 @@ def freeze_parts(
     return Frozen(
         model=model,
         policy=policy.text,
-        stages=tuple(stage.name for stage in stages),
+        stages=tuple(stage.name for stage in selected.stages),
         trainable=tuple(trainable),
         frozen=tuple(frozen),
         digests={name: digest_tensor(tensors[name]) for name in [*frozen, *sorted(buffers)]} if digest else {},

@@ -1,18 +1,38 @@
-"""Freeze policies in the grammar *what @ where*, resolved against a backbone's stages.
+"""Freeze policies in the grammar *what @ where*, resolved against a backbone's stages and parameters.
 
-`none` freezes nothing, `head` freezes the whole backbone, `last(K)` leaves the last K stages and the neck after them to
-train. The head always trains.
+Where something trains, counted from the classifier; the head always trains:
+
+    none              everywhere: nothing is frozen
+    head              nowhere in the backbone
+    last(K)           in the last K stages, and in the neck after them
+    until(STAGE)      from STAGE on: everything before it is frozen
+    depth(0.5)        behind the first half of the blocks
+    regex(PATTERN)    in the parameters whose names the regular expression finds
+
+What trains there, by default everything:
+
+    norm              weights and biases of normalisation layers
+    bias              every bias, as BitFit does (Ben Zaken, Ravfogel and Goldberg 2022)
+
+So `norm@last(2)` trains the normalisation layers of the last two stages, and `bias` alone every bias of the network.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import OptionError
 from zoo.specs.binding import NoParameters, bind
 from zoo.specs.grammar import Call, parse_terms
 from zoo.specs.views import BackboneView, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,56 +47,240 @@ class LastStages:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FrozenUntil:
+    """The parameters of `until(STAGE)`."""
+
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrozenDepth:
+    """The parameters of `depth(SHARE)`: the share of the blocks, from the image on, that is frozen."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"depth takes a share between 0 and 1, not {self.share:g}; the ends are none and head")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matching:
+    """The parameters of `regex(PATTERN)`."""
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(f"{self.pattern!r} is no regular expression: {error}") from None
+
+
+WHERE: dict[str, type] = {
+    "none": NoParameters,
+    "head": NoParameters,
+    "last": LastStages,
+    "until": FrozenUntil,
+    "depth": FrozenDepth,
+    "regex": Matching,
+}
+WHAT = ("norm", "bias")
+SHOWN = "none, head, last(K), until(STAGE), depth(SHARE), regex(PATTERN), and norm or bias, alone or before @"
+_EXAMPLES = {"last": "last(1)", "until": "until(layer4)", "depth": "depth(0.5)", "regex": 'regex("layer4.*conv")'}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """What trains in one backbone.
+
+    Attributes:
+        parameters: names of the parameters that train.
+        stages: those that hold such a parameter, in order; with `none` and `last(K)` all stages there.
+        behind: names of the parameters at and after the boundary, those that train among them.
+        before: name of the stage or block that the boundary lies before; None where nothing trains.
+    """
+
+    parameters: frozenset[str]
+    stages: tuple[Stage, ...]
+    behind: frozenset[str]
+    before: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FreezePolicy:
-    """A parsed policy: the stages that train, not yet resolved against a backbone.
+    """A parsed policy, not yet resolved against a backbone.
 
     Attributes:
         text: as the user wrote it.
-        where: its call, which says which stages train.
-        last: number of trainable stages counted from the classifier; None for all of them.
+        what: `norm` or `bias`, or None for everything.
+        where: its call, which says where something trains.
+        place: the parameters of that call.
     """
 
     text: str
+    what: Call | None
     where: Call
-    last: int | None
+    place: Any
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether nothing of the backbone trains, whichever it is."""
+        return self.where.name == "head"
 
     def trainable_stages(self, view: BackboneView) -> tuple[Stage, ...]:
-        """The stages of `view` that train under this policy, in order; necks follow the stage before them.
+        """The stages of `view` in which something trains; see `select`."""
+        return self.select(view).stages
+
+    def select(self, view: BackboneView) -> Selection:
+        """What of `view` trains under this policy.
 
         Raises:
-            OptionError: `last(K)` asks for more stages than there are.
+            OptionError: the backbone has too few stages, none of that name, or nothing of that kind there.
         """
-        if self.last is None:
-            return view.stages
-        if self.last == 0:
-            return ()
+        names, boundary = self._place(view)
+        if self.what is not None:
+            kind, wanted = self.what.name, _KINDS[self.what.name]
+            kept = names & wanted(view.module)
+            if not kept and names:
+                self.what.fail(f"{view.name} has no parameter of kind {kind} there")
+            names = kept
+        if not names:
+            # Of a network whose last stage has no parameter, say a pool: then the head alone trains.
+            return Selection(parameters=frozenset(), stages=(), behind=frozenset(), before=None)
+        whole = self.what is None and self.where.name in ("none", "last", "until")
+        order = {name: index for index, (_, own) in enumerate(boundary) for name in own}
+        first = min(order[name] for name in names)
+        behind = frozenset(name for _, own in boundary[first:] for name in own)
+        start = next(i for i, stage in enumerate(view.stages) if not names.isdisjoint(stage.parameters))
+        stages = view.stages[start:]
+        if not whole:
+            stages = tuple(stage for stage in stages if not names.isdisjoint(stage.parameters))
+        return Selection(parameters=names, stages=stages, behind=behind, before=boundary[first][0])
+
+    def _place(self, view: BackboneView) -> tuple[frozenset[str], list[tuple[str, tuple[str, ...]]]]:
+        """Names of the parameters there, and the pieces between which a boundary may lie, with their parameters."""
+        stages = [(stage.name, stage.parameters) for stage in view.stages]
+        everything = [name for _, own in stages for name in own]
+        match self.place:
+            case LastStages(count=count):
+                first = self._last(view, count)
+            case FrozenUntil(stage=name):
+                first = self._until(view, name)
+            case FrozenDepth(share=share):
+                blocks = list(_blocks(view))
+                frozen = round(share * len(blocks))
+                if not 0 < frozen < len(blocks):
+                    self.where.fail(f"{view.name} has {len(blocks)} blocks; {share:.0%} of them are none or all")
+                return frozenset(name for _, own in blocks[frozen:] for name in own), blocks
+            case Matching(pattern=pattern):
+                found = frozenset(name for name in everything if re.search(pattern, name))
+                if not found:
+                    shown = ", ".join([everything[0], everything[len(everything) // 2], everything[-1]])
+                    self.where.fail(f"no parameter of {view.name} has a name like that; there are {shown} and more")
+                return found, stages
+            case _:
+                first = 0 if self.where.name == "none" else len(stages)
+        return frozenset(name for _, own in stages[first:] for name in own), stages
+
+    def _last(self, view: BackboneView, count: int) -> int:
         counted = [index for index, stage in enumerate(view.stages) if stage.role != "neck"]
-        if self.last > len(counted):
+        if count > len(counted):
             names = ", ".join(view.stages[index].name for index in counted)
-            self.where.fail(f"{view.name} has {len(counted)} stages ({names}), not {self.last}")
-        return view.stages[counted[-self.last] :]
+            self.where.fail(f"{view.name} has {len(counted)} stages ({names}), not {count}")
+        return counted[-count]
 
-
-POLICIES = ("none", "head", "last")
+    def _until(self, view: BackboneView, name: str) -> int:
+        if name not in view.stage_names:
+            close = difflib.get_close_matches(name, view.stage_names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self.where.fail(f"{view.name} has no stage {name!r}; it has {', '.join(view.stage_names)}{hint}")
+        return view.stage_names.index(name)
 
 
 def parse_policy(text: str) -> FreezePolicy:
-    """Parse `none`, `head` or `last(K)`.
+    """Parse a policy.
 
     Raises:
-        OptionError: another name, or wrong arguments; points at the place.
+        OptionError: an unknown name, wrong arguments, or parts that do not go together; points at the place.
     """
     terms = parse_terms(text)
-    if len(terms) > 1 or len(terms[0]) > 1:
-        raise OptionError("a policy is one of none, head, last(K)", text=text, column=0)
-    where = terms[0][0]
-    if where.name not in POLICIES:
-        close = difflib.get_close_matches(where.name, POLICIES, n=1)
+    if len(terms) > 1:
+        raise OptionError(f"there is one policy, without +; it is one of {SHOWN}", text=text, column=0)
+    calls = list(terms[0])
+    what = calls.pop(0) if calls[0].name in WHAT else None
+    if what is not None:
+        bind(what, NoParameters)
+    where = calls.pop(0) if calls else Call(name="none", text=text)
+    if calls:
+        calls[0].fail("a policy is what@where, such as norm@last(2)")
+    if where.name not in WHERE:
+        close = difflib.get_close_matches(where.name, [*WHERE, *WHAT], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        where.fail(f"unknown freeze policy {where.name!r}; there are none, head and last(K){hint}")
-    if where.name == "last":
-        if not where.arguments:
-            where.fail("last(K) needs a number of stages, as in last(1)")
-        return FreezePolicy(text=text, where=where, last=bind(where, LastStages).count)
-    bind(where, NoParameters)
-    return FreezePolicy(text=text, where=where, last=None if where.name == "none" else 0)
+        where.fail(f"unknown freeze policy {where.name!r}; there are {SHOWN}{hint}")
+    if where.name in _EXAMPLES and not where.arguments:
+        where.fail(f"{where.name} needs to be told more, as in {_EXAMPLES[where.name]}")
+    if what is not None and where.name == "head":
+        where.fail(f"{what.name}@head trains nothing of the backbone; say head")
+    return FreezePolicy(text=text, what=what, where=where, place=bind(where, WHERE[where.name]))
+
+
+def _norms(module: nn.Module) -> frozenset[str]:
+    """Names of the vectors that normalisation layers own; by the class's name, because libraries write their own."""
+    found: set[str] = set()
+    for path, part in module.named_modules():
+        if any("Norm" in cls.__name__ for cls in type(part).__mro__):
+            own = part.named_parameters(path, recurse=False)
+            found.update(name for name, parameter in own if sum(side > 1 for side in parameter.shape) <= 1)
+    return frozenset(found)
+
+
+def _biases(module: nn.Module) -> frozenset[str]:
+    """Names of the biases: `bias`, and what attention calls `q_bias` or `in_proj_bias`; no table of position biases."""
+    return frozenset(n for n, parameter in module.named_parameters() if n.endswith("bias") and parameter.ndim == 1)
+
+
+_KINDS = {"norm": _norms, "bias": _biases}
+
+
+def _blocks(view: BackboneView) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The pieces of a network one behind the other, with their parameters, none without: residual blocks, layers.
+
+    Lists and sequences of modules are taken apart, other modules only where a list holds most of what they have.
+    """
+    for stage in view.stages:
+        left = dict.fromkeys(stage.parameters)
+        found: list[tuple[str, tuple[str, ...]]] = []
+        for path in stage.modules:
+            for name in _pieces(view.module.get_submodule(path), path):
+                own = tuple(each for each in left if each == name or each.startswith(f"{name}."))
+                for each in own:
+                    del left[each]
+                if own:
+                    found.append((name, own))
+        if left:  # what the root owns, such as a class token
+            yield stage.name, tuple(left)
+        yield from found
+
+
+def _pieces(module: nn.Module, path: str) -> Iterator[str]:
+    if not (_is_list(module) or _is_mostly_a_list(module)):
+        yield path
+        return
+    for name, child in module.named_children():
+        yield from _pieces(child, f"{path}.{name}")
+
+
+def _is_list(module: nn.Module) -> bool:
+    # By the class itself: libraries call a convolution with its normalisation a Sequential of another name.
+    return type(module).__name__ in ("Sequential", "ModuleList")
+
+
+def _is_mostly_a_list(module: nn.Module) -> bool:
+    # A residual block may hold a sequence too, of layers of several kinds; blocks one behind the other are of one kind.
+    whole = sum(parameter.numel() for parameter in module.parameters())
+    for each in filter(_is_list, module.children()):
+        alike = len({type(child) for child in each.children()}) == 1 and len(list(each.children())) > 1
+        if alike and 2 * sum(parameter.numel() for parameter in each.parameters()) > whole:
+            return True
+    return False

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from zoo.features.boundary import behind_parameters
 from zoo.features.calls import CutError
 from zoo.features.cut import Cut, plan_cut
 from zoo.features.suffix import check_cut
@@ -60,7 +59,7 @@ def cut_backbone(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def _cut(specimen: Specimen, policy: str, *, real: bool) -> dict[str, Any]:
     model, _ = specimen.frozen(policy)
     view = model.view
-    parameters = behind_parameters(view, parse_policy(policy))
+    parameters = parse_policy(policy).select(view).behind
     images = specimen.images(view).repeat(2, 1, 1, 1)[:3]
     if real:
         images = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))

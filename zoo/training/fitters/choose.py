@@ -78,7 +78,7 @@ def check_options(config: TrainConfig, policy: FreezePolicy) -> None:
     Grid(learning_rates=config.sweep_lr, strengths=config.sweep_l2)
     if config.sweep and config.fitter != "adamw":
         raise ZooError(f"--sweep trains its candidates with adamw; leave out --sweep or --fitter {config.fitter}")
-    if policy.last != 0 and special != "--fitter adamw":
+    if not policy.head_alone and special != "--fitter adamw":
         raise ZooError(
             f"{special} fits heads on features of a frozen backbone, and --freeze {policy.text} trains part of it; "
             f"leave out {special}, or say --freeze head"
