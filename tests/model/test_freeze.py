@@ -51,7 +51,7 @@ def test_head_leaves_exactly_the_classifier_to_train():
 
 def test_last_stage_trains_and_everything_before_it_stands_still():
     model = small()
-    frozen = zoo.freeze(model, "last(1)")
+    frozen = zoo.freeze(model, "last(1)", batchnorm="train")
     before = snapshot(model)
     train_a_little(model)
     changed = moved(before, model)
@@ -60,6 +60,30 @@ def test_last_stage_trains_and_everything_before_it_stands_still():
     assert set(frozen.trainable) <= changed
     # The stage that trains updates its own BatchNorm statistics; the frozen ones keep theirs.
     assert any(name.endswith("running_mean") for name in changed)
+
+
+@pytest.mark.parametrize("policy", ["last(1)", "none", "norm"])
+def test_statistics_stand_still_in_stages_that_train_unless_told_otherwise(policy):
+    model = zoo.load("timm/test_efficientnet", num_classes=3, weights="none")
+    frozen = zoo.freeze(model, policy, batchnorm="frozen")
+    before = snapshot(model)
+    train_a_little(model, size=160)
+    changed = moved(before, model)
+    assert changed & {name for name, _ in model.named_parameters()} == set(frozen.trainable)
+    assert changed.isdisjoint(dict(model.named_buffers()))
+    assert frozen.verify() == len(frozen.digests) > len(frozen.frozen)
+    layer = next(part for part in model.modules() if isinstance(part, nn.BatchNorm2d))
+    with torch.no_grad():
+        layer.running_mean += 1
+    with pytest.raises(IntegrityError, match="running_mean"):
+        frozen.verify()
+
+
+def test_statistics_of_random_weights_move_by_default():
+    model = zoo.load("timm/test_efficientnet", num_classes=3, weights="none")
+    assert zoo.freeze(model, "none").batchnorm == "train"
+    assert zoo.freeze(small(), "none").batchnorm == "train"
+    assert zoo.freeze(small(), "last(1)").batchnorm == "frozen"
 
 
 def test_none_trains_everything():

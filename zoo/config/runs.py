@@ -26,6 +26,10 @@ class TrainConfig:
     freeze: str = "head"
     """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen),
     until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone."""
+    batchnorm: Literal["frozen", "recalibrate", "train"] | None = None
+    """BatchNorm statistics: frozen (all stand still; the default for pretrained weights), train (those of the trainable
+    stages follow the batches; the default for random weights), or recalibrate (learned anew from the training images
+    before the first step, then frozen)."""
     weights: str | None = None
     """Weight tag of the backbone, a file of weights (.safetensors, .pth, .pt, .bin) or the folder of a run, or none for
     random weights; by default its first pretrained tag."""

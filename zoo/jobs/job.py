@@ -17,6 +17,7 @@ from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe
 from zoo.jobs.data import Prepared
 from zoo.jobs.progress import Reporter
+from zoo.model.batchnorm import BatchNormMode
 from zoo.model.network import FineTuneModel
 from zoo.specs import FreezePolicy
 from zoo.training.loop import Fit
@@ -36,6 +37,7 @@ class Job:
     device: torch.device
     cache: Path
     reporter: Reporter
+    batchnorm: BatchNormMode
     augmenter: Augmenter | None = None
 
     @property

@@ -138,6 +138,7 @@ def _key(job: Job, boundary: Boundary, chosen: Chosen | None, ways: list[Compute
         boundary.kind,
         boundary.cut.names if boundary.cut else (),
         job.policy.text,
+        job.batchnorm,
         [str(chosen.prefix.recipe), chosen.prefix.shape] if chosen else None,
         str(job.model.heads.call),
         job.model.heads.covariates,

@@ -14,6 +14,7 @@ import torch
 
 from zoo.jobs.data import data_json
 from zoo.jobs.job import Fitted, Job
+from zoo.model.batchnorm import batch_norms
 from zoo.model.freeze import Frozen
 from zoo.probe import device_name
 from zoo.run.artifact import FORMAT
@@ -69,6 +70,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "trainable_stages": list(outcome.frozen.stages),
             "trainable_parameters": _count(job, outcome.frozen.trainable),
             "frozen_parameters": _count(job, outcome.frozen.frozen),
+            "batchnorm": job.batchnorm if batch_norms(job.model.backbone) else None,
             "verified": outcome.verified,
         },
         "decisions": [asdict(decision) for decision in fitted.decisions],

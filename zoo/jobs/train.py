@@ -26,6 +26,7 @@ from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
+from zoo.jobs.statistics import settle
 from zoo.metrics.classification import check_metric
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import Frozen, freeze_parts
@@ -154,7 +155,10 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
     clock.lap("read")
     model = _assembled(view, data, config, head)
-    frozen = freeze_parts(model, view, policy, "backbone.")
+    batchnorm = settle(config, data, model, device, reporter)
+    if batchnorm == "recalibrate":
+        clock.lap("recalibrate")
+    frozen = freeze_parts(model, view, policy, "backbone.", batchnorm=batchnorm)
     job = Job(
         config=config,
         policy=policy,
@@ -164,6 +168,7 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
         device=device,
         cache=cache,
         reporter=reporter,
+        batchnorm=batchnorm,
         augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
     )
     return job, frozen
@@ -193,6 +198,8 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call, Augmentation
     check_metric(config.metric)
     policy = parse_policy(config.freeze)
     check_fitting(config, policy)
+    if config.batchnorm == "train" and policy.head_alone:
+        raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
     augmentation = parse_augmentation(config.augment)
     if config.views is not None and augmentation is None:
         raise ZooError("--views counts augmented views of each image; say --augment light too")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import IntegrityError, ZooError
+from zoo.model.batchnorm import BatchNormMode, batch_norms, default_mode
 from zoo.model.network import FineTuneModel
 from zoo.model.view import describe
 from zoo.specs import BackboneView, FreezePolicy, parse_policy
@@ -69,7 +70,9 @@ class Frozen:
         policy: as written.
         stages: names of the trainable stages.
         trainable, frozen: parameter names in the model.
-        digests: hash of every frozen parameter and of every buffer below a frozen module, at the time of freezing.
+        batchnorm: `frozen` where no BatchNorm statistics move, `train` where those of the trainable stages do.
+        digests: hash of every frozen parameter, of every buffer below a frozen module and of BatchNorm statistics that
+            stand still, at the time of freezing.
     """
 
     model: nn.Module
@@ -78,6 +81,7 @@ class Frozen:
     trainable: tuple[str, ...]
     frozen: tuple[str, ...]
     digests: dict[str, str]
+    batchnorm: str = "frozen"
 
     def __repr__(self) -> str:
         """One line without names of tensors."""
@@ -113,7 +117,9 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def freeze(model: nn.Module, policy: str | FreezePolicy = "head") -> Frozen:
+def freeze(
+    model: nn.Module, policy: str | FreezePolicy = "head", *, batchnorm: Literal["frozen", "train"] | None = None
+) -> Frozen:
     """Freeze `model` in place so that exactly what `policy` names trains; the head always trains.
 
     Takes a model of `zoo.load`, or a network of torchvision, timm or another installed source that you built yourself.
@@ -123,6 +129,9 @@ def freeze(model: nn.Module, policy: str | FreezePolicy = "head") -> Frozen:
     Args:
         model: the network; changed in place.
         policy: what trains, such as `head`, `last(2)` or `norm@last(2)`; see `zoo.specs.policies`.
+        batchnorm: `frozen` keeps the running statistics of the trainable stages too, `train` lets those move. By
+            default they move where the weights are known to be random, and where nothing at all is frozen in a network
+            that you built yourself.
 
     Returns:
         A record of what was frozen, whose `verify()` checks after training that it stood still.
@@ -133,15 +142,25 @@ def freeze(model: nn.Module, policy: str | FreezePolicy = "head") -> Frozen:
     """
     parsed = parse_policy(policy) if isinstance(policy, str) else policy
     prefix, view = ("backbone.", model.view) if isinstance(model, FineTuneModel) else ("", describe(model))
-    return freeze_parts(model, view, parsed, prefix)
+    mode: BatchNormMode = default_mode(view.weights)
+    if view.weights == "unknown" and parsed.where.name == "none" and parsed.what is None:
+        mode = "train"
+    return freeze_parts(model, view, parsed, prefix, batchnorm=batchnorm or mode)
 
 
 def freeze_parts(
-    model: nn.Module, view: BackboneView, policy: FreezePolicy, prefix: str = "", *, digest: bool = True
+    model: nn.Module,
+    view: BackboneView,
+    policy: FreezePolicy,
+    prefix: str = "",
+    *,
+    digest: bool = True,
+    batchnorm: BatchNormMode = "frozen",
 ) -> Frozen:
     """Freeze by a view whose parameter names, with `prefix` before them, are those of `model`.
 
-    Without `digest` nothing is remembered for `verify`: tensors on the meta device have no content.
+    Without `digest` nothing is remembered for `verify`: tensors on the meta device have no content. Recalibrated
+    statistics stand still from here on.
     """
     selected = policy.select(view)
     training = {prefix + name for name in selected.parameters}
@@ -161,6 +180,10 @@ def freeze_parts(
             part = model.get_submodule(path)
             _keep_in_eval(part)
             buffers.update(f"{path}.{name}" for name, _ in part.named_buffers())
+    if batchnorm != "train":
+        for path, layer in batch_norms(model.get_submodule(prefix.removesuffix("."))).items():
+            _keep_in_eval(layer)
+            buffers.update(f"{prefix}{path}.{name}" for name, _ in layer.named_buffers())
     tensors = named_tensors(model)
     return Frozen(
         model=model,
@@ -169,6 +192,7 @@ def freeze_parts(
         trainable=tuple(trainable),
         frozen=tuple(frozen),
         digests={name: digest_tensor(tensors[name]) for name in [*frozen, *sorted(buffers)]} if digest else {},
+        batchnorm="train" if batchnorm == "train" else "frozen",
     )
 
 

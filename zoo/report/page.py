@@ -129,6 +129,7 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("freeze policy", freeze.get("policy")),
         ("trains", _share(freeze.get("trainable_parameters"), freeze.get("frozen_parameters"))),
         ("trainable stages", plain(freeze["trainable_stages"]) if "trainable_stages" in freeze else None),
+        ("BatchNorm", freeze.get("batchnorm")),
         ("frozen part checked", freeze.get("verified")),
         ("feature", " × ".join(plain(value) for value in backbone.get("feature", {}).values())),
         ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ()))),
