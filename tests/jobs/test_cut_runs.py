@@ -237,7 +237,9 @@ def test_explain_shows_every_way_and_makes_no_run_folder(shape_folder, tmp_path,
     assert main([*words, *(["--json"] if as_json else [])]) == 0
     said = capsys.readouterr().out
     if as_json:
-        assert {each["mode"] for each in json.loads(said)["alternatives"]} == set(MODES)
+        [interval] = json.loads(said)
+        assert (interval["epochs"], interval["policy"]) == ([1, 2], "last(1)")
+        assert {each["mode"] for each in interval["alternatives"]} == set(MODES)
     else:
         assert all(text in said for text in MODES.values())
         assert said.count("→") == 1

@@ -11,6 +11,7 @@ from zoo.config import TrainConfig
 
 if TYPE_CHECKING:
     from zoo.jobs.planning import Plan
+    from zoo.specs import Interval
 
 
 def run(words: Sequence[str]) -> None:
@@ -20,7 +21,7 @@ def run(words: Sequence[str]) -> None:
     from zoo.jobs.train import explain_training, run_training
 
     if config.explain:
-        show_plan(explain_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
+        show_plans(explain_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
         return
     result = run_training(config, Reporter(quiet=config.quiet))
     if config.json:
@@ -30,18 +31,28 @@ def run(words: Sequence[str]) -> None:
     write(f"run folder  {result.folder}   (open {result.folder}/report.html)")
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
-    """Every way in which a run could compute, what it would cost, and why one is taken."""
+def show_plans(plans: Sequence[tuple[Interval, Plan]], *, as_json: bool) -> None:
+    """Every way in which each interval of a run could compute, what it would cost, and why one is taken."""
     from zoo.features.plan import table
 
     if as_json:
-        write_json(
-            {"alternatives": [asdict(each) for each in plan.found], "decisions": list(map(asdict, plan.decisions))}
-        )
+        write_json([_plan_json(interval, plan) for interval, plan in plans])
         return
-    write("\n".join(table(plan.found)))
-    for decision in plan.decisions:
-        write(f"  {decision.what}: {decision.choice} ({decision.why})")
+    for interval, plan in plans:
+        if len(plans) > 1:
+            write(f"epochs {interval.start + 1} to {interval.stop}: {interval.policy.text}")
+        write("\n".join(table(plan.found)))
+        for decision in plan.decisions:
+            write(f"  {decision.what}: {decision.choice} ({decision.why})")
+
+
+def _plan_json(interval: Interval, plan: Plan) -> dict[str, Any]:
+    return {
+        "epochs": [interval.start + 1, interval.stop],
+        "policy": interval.policy.text,
+        "alternatives": [asdict(each) for each in plan.found],
+        "decisions": list(map(asdict, plan.decisions)),
+    }
 
 
 def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:

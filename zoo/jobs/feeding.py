@@ -20,7 +20,7 @@ from zoo.training.inputs import CachedFeatures, Inputs, StoredFeatures
 from zoo.training.live import LiveFeatures, Pixels
 from zoo.training.prefetch import Prefetched
 
-STANDARDISE_ROWS = 512
+STANDARDISE_ROWS = 128
 """At most so many training rows feature statistics are learned from where the backbone goes on training."""
 
 

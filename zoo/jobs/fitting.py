@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,59 +14,141 @@ from torch import Tensor
 
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
+from zoo.features.extract import Kept
 from zoo.features.prefix import Recipe, weights_digest
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.planning import Plan, choose, make_plan
+from zoo.model.freeze import Frozen, freeze_parts
 from zoo.specs import Phase, Timeline
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
 from zoo.training.loop import Data, Fit, Settings, Suffix, Trainer
-from zoo.training.optimiser import Rates
+from zoo.training.optimiser import Rates, build_optimiser
 from zoo.training.prefetch import Prefetched
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one interval gave.
+
+    Attributes:
+        waited: seconds for which the loop waited for data, where they are read ahead.
+        features, planned: seconds before its first epoch.
+    """
+
+    job: Job
+    plan: Plan
+    frozen: Frozen
+    fit: Fit
+    rates: Rates
+    kept: list[Kept]
+    waited: float | None
+    planned: float
+    features: float
+
+
 def fit(job: Job) -> Fitted:
-    """Plan, compute what is computed once, train, and choose how features are computed at inference."""
-    started = time.perf_counter()
+    """Plan, compute what is computed once, and train, for each interval; choose how features are computed at inference.
+
+    Raises:
+        IntegrityError: something that an interval froze has moved when it ends.
+    """
     check_fitter(job.model.heads, job.answers, job.config.fitter, sweep=job.config.sweep)
+    several = len(job.intervals) > 1
+    # One optimiser holds every parameter from the first step on, and goes on with its moments from phase to phase.
+    optimiser = build_optimiser(job.model, job.model.heads, rates_of(job, cached=False)) if several else None
+    parts: list[_Part] = []
+    compared = 0
     with _deterministic(job.config.deterministic):
-        plan = make_plan(job)
-        planned = time.perf_counter()
-        inputs, kept = inputs_of(job, plan)
-        standardise(job, plan, kept)
-        computed = time.perf_counter()
-        rates = rates_of(job, cached=plan.boundary.whole)
-        found, waited = _train(job, plan, inputs, rates)
-        trained = time.perf_counter()
-        recipe, later = _at_inference(job, plan)
-    seconds = {
-        "plan": planned - started,
-        "features": computed - planned + time.perf_counter() - trained,
-        "train": found.seconds,
-    }
+        for number in range(len(job.intervals)):
+            part = _interval(replace(job, interval=number), optimiser)
+            compared += part.frozen.verify()
+            parts.append(part)
+        last = parts[-1]
+        began = time.perf_counter()
+        recipe, later = _at_inference(last.job, last.plan)
+        closing = time.perf_counter() - began
+    kept = [each for part in parts for each in part.kept]
     rows = sum(each.computed for each in kept)
     done = Decision(
         what="rows through the frozen part",
         choice=f"{rows} computed",
         why=f"{sum(len(each.ids) for each in kept) - rows} were there",
     )
+    decisions = [_named(decision, part, several) for part in parts for decision in _decisions_of(part)]
     return Fitted(
-        fit=found,
+        fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(
-            *plan.decisions,
-            *((done,) if kept else ()),
-            *later,
-            *_waiting(waited, found.seconds),
-            *_prediction(plan, computed - planned, found.seconds),
-        ),
-        rates=rates,
-        seconds=seconds,
+        decisions=(*decisions, *((done,) if kept else ()), *later),
+        rates=last.rates,
+        seconds={
+            "plan": sum(part.planned for part in parts),
+            "features": sum(part.features for part in parts) + closing,
+            "train": sum(part.fit.seconds for part in parts),
+        },
         computed=rows,
-        plan=_compared(plan, computed - planned, found.seconds),
+        plan=_compared(last) if not several else {"intervals": [_compared(part) for part in parts]},
         problems=tuple(dict.fromkeys(said for each in kept for said in each.problems)),
+        frozen=last.frozen,
+        verified=compared,
+    )
+
+
+def _interval(job: Job, optimiser: torch.optim.Optimizer | None) -> _Part:
+    """Freeze, plan, compute and train one interval."""
+    started = time.perf_counter()
+    frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
+    plan = make_plan(job)
+    planned = time.perf_counter()
+    inputs, kept = inputs_of(job, plan)
+    if job.interval == 0:  # later the heads have learned to read features by the statistics that they have
+        standardise(job, plan, kept)
+    computed = time.perf_counter()
+    rates = rates_of(job, cached=plan.boundary.whole)
+    found, waited = _train(job, plan, inputs, rates, optimiser)
+    return _Part(
+        job=job,
+        plan=plan,
+        frozen=frozen,
+        fit=found,
+        rates=rates,
+        kept=kept,
+        waited=waited,
+        planned=planned - started,
+        features=computed - planned,
+    )
+
+
+def _decisions_of(part: _Part) -> tuple[Decision, ...]:
+    return (
+        *part.plan.decisions,
+        *_waiting(part.waited, part.fit.seconds),
+        *_prediction(part.plan, part.features, part.fit.seconds),
+    )
+
+
+def _named(decision: Decision, part: _Part, several: bool) -> Decision:
+    """The decision, with the epochs that it is about where there are several intervals."""
+    if not several:
+        return decision
+    interval = part.job.intervals[part.job.interval]
+    return replace(decision, what=f"epochs {interval.start + 1} to {interval.stop}: {decision.what}")
+
+
+def _joined(fits: Sequence[Fit]) -> Fit:
+    """Of several intervals the history of all and the best epoch of the last."""
+    if len(fits) == 1:
+        return fits[0]
+    rows = sum(each.rows_per_second * each.seconds for each in fits)
+    seconds = sum(each.seconds for each in fits)
+    return Fit(
+        history=[row for each in fits for row in each.history],
+        best_epoch=fits[-1].best_epoch,
+        best_value=fits[-1].best_value,
+        seconds=seconds,
+        rows_per_second=rows / seconds if seconds else 0.0,
     )
 
 
@@ -103,13 +185,15 @@ def rates_of(job: Job, *, cached: bool) -> Rates:
     )
 
 
-def _train(job: Job, plan: Plan, inputs: Inputs, rates: Rates) -> tuple[Fit, float | None]:
+def _train(
+    job: Job, plan: Plan, inputs: Inputs, rates: Rates, optimiser: torch.optim.Optimizer | None
+) -> tuple[Fit, float | None]:
     """Train; returns how long the loop waited for data, where they are read ahead."""
     model, config = job.model, job.config
     data, settings = _data(job, inputs), _settings(job, plan, rates)
     waited = inputs.waited_seconds if isinstance(inputs, Prefetched) else None
     with job.reporter.bar("training", "images") as progress, _suffix(job, plan) as suffix:
-        if plan.boundary.whole:
+        if plan.boundary.whole and optimiser is None:
             grid = grid_around(rates, config.sweep_lr, config.sweep_l2) if config.sweep else None
             found: Fit = fit_on_features(
                 model.heads,
@@ -123,7 +207,9 @@ def _train(job: Job, plan: Plan, inputs: Inputs, rates: Rates) -> tuple[Fit, flo
                 progress=progress,
             )
         else:
-            found = Trainer(model, model.heads, suffix, data, job.data.tasks, job.answers, settings).fit(progress)
+            own = model.heads if plan.boundary.whole else model
+            trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
+            found = trainer.fit(progress)
     return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None
 
 
@@ -158,10 +244,20 @@ def _data(job: Job, inputs: Inputs) -> Data:
 
 def _settings(job: Job, plan: Plan, rates: Rates) -> Settings:
     config = job.config
-    trainable = frozenset(name for name, parameter in job.model.backbone.named_parameters() if parameter.requires_grad)
-    phase = Phase(name=config.freeze, start=0, stop=config.epochs, trainable=trainable)
+    phases = [
+        Phase(
+            name=each.policy.text,
+            start=each.start,
+            stop=each.stop,
+            trainable=each.policy.select(job.model.view).parameters,
+            rate=each.rate,
+            restart=each.restart,
+        )
+        for each in job.intervals
+    ]
     return Settings(
-        timeline=Timeline(phases=(phase,)),
+        timeline=Timeline(phases=tuple(phases)),
+        phase=job.interval,
         rates=rates,
         batch_size=config.batch_size,
         metric=config.metric,
@@ -198,11 +294,11 @@ def _prediction(plan: Plan, features: float, train: float) -> tuple[Decision, ..
     return (Decision(what="prediction", choice=choice, why=f"it took {features:.1f} s and {train:.1f} s"),)
 
 
-def _compared(plan: Plan, features: float, train: float) -> dict[str, Any]:
+def _compared(part: _Part) -> dict[str, Any]:
     """Prediction and truth, JSON values."""
-    taken = plan.found[0]
+    taken = part.plan.found[0]
     return {
         "predicted": {"features": taken.features, "train": taken.train},
-        "actual": {"features": features, "train": train},
-        "alternatives": [asdict(each) for each in plan.found],
+        "actual": {"features": part.features, "train": part.fit.seconds},
+        "alternatives": [asdict(each) for each in part.plan.found],
     }

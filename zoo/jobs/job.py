@@ -18,8 +18,9 @@ from zoo.features.prefix import Recipe
 from zoo.jobs.data import Prepared
 from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode
+from zoo.model.freeze import Frozen
 from zoo.model.network import FineTuneModel
-from zoo.specs import FreezePolicy
+from zoo.specs import FreezePolicy, Interval
 from zoo.training.loop import Fit
 from zoo.training.optimiser import Rates
 from zoo.training.strategy import Answer
@@ -27,10 +28,15 @@ from zoo.training.strategy import Answer
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the fitting of one run starts from; the model is frozen by the policy."""
+    """What the fitting of one run starts from.
+
+    Attributes:
+        intervals: of the run, in order.
+        interval: the one that is under way; the model is frozen by its policy.
+    """
 
     config: TrainConfig
-    policy: FreezePolicy
+    intervals: tuple[Interval, ...]
     data: Prepared
     answers: Mapping[str, Answer]
     model: FineTuneModel
@@ -39,11 +45,22 @@ class Job:
     reporter: Reporter
     batchnorm: BatchNormMode
     augmenter: Augmenter | None = None
+    interval: int = 0
+
+    @property
+    def policy(self) -> FreezePolicy:
+        """What trains in the interval that is under way."""
+        return self.intervals[self.interval].policy
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs that interval has."""
+        return self.intervals[self.interval].stop - self.intervals[self.interval].start
 
     @property
     def keeps_features(self) -> bool:
         """Whether features of the whole backbone are kept: they are the same in the next run where it is frozen."""
-        return self.config.cache and self.policy.head_alone
+        return self.config.cache and all(each.policy.head_alone for each in self.intervals)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -63,6 +80,8 @@ class Fitted:
         computed: rows that went through the frozen part in this run.
         plan: what was predicted, for each way, and what it really took; JSON values.
         problems: sentences about the cache for the report.
+        frozen: by the last interval.
+        verified: how often a frozen tensor was compared with what it was when its interval began.
     """
 
     fit: Fit
@@ -70,6 +89,8 @@ class Fitted:
     decisions: tuple[Decision, ...]
     rates: Rates
     seconds: Mapping[str, float]
+    frozen: Frozen
+    verified: int
     computed: int = 0
     plan: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

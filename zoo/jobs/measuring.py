@@ -19,7 +19,7 @@ from zoo.probe import device_name, remembered
 from zoo.training.measure import Compute, Forward, Step, time_steps
 
 TIMED_IMAGES = {"cpu": 8, "cuda": 64}
-WORTH_MEASURING = 4096
+WORTH_MEASURING = 1024
 """Passes of an image through what trains, below which a race costs more than it can save."""
 
 
@@ -49,7 +49,7 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
         chosen: the prefix, where there is one.
     """
     ways = _ways(job, boundary, chosen)
-    passes = job.config.epochs * len(job.data.splits.train)
+    passes = job.epochs * len(job.data.splits.train)
     if job.config.deterministic or passes < WORTH_MEASURING:
         why = f"by rule: {passes} steps of an image are too few to measure"
         why = "by rule; nothing was measured (--deterministic)" if job.config.deterministic else why

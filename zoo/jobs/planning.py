@@ -72,7 +72,7 @@ def make_plan(job: Job) -> Plan:
     chosen = choose(job, boundary, digest) if boundary.there else None
     views = config.views if job.augmenter else None
     if job.augmenter and boundary.there and config.views is None:
-        views = min(DEFAULT_VIEWS, config.epochs)
+        views = min(DEFAULT_VIEWS, job.epochs)
     measured = measure(job, boundary, chosen)
     seconds = measured.seconds
     size, room = _size(job, boundary, chosen, digest, views), _room(job)
@@ -178,7 +178,7 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
 
 
 def _size(job: Job, boundary: Boundary, chosen: Chosen | None, digest: str, views: int | None) -> Size:
-    splits, epochs = job.data.splits, job.config.epochs
+    splits, epochs = job.data.splits, job.epochs
     size = Size(train=len(splits.train), val=len(splits.val), epochs=epochs)
     if chosen is None:
         return size

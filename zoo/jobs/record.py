@@ -15,7 +15,6 @@ import torch
 from zoo.jobs.data import data_json
 from zoo.jobs.job import Fitted, Job
 from zoo.model.batchnorm import batch_norms
-from zoo.model.freeze import Frozen
 from zoo.probe import device_name
 from zoo.run.artifact import FORMAT
 from zoo.run.provenance import plugins_of
@@ -30,7 +29,6 @@ class Outcome:
 
     job: Job
     fitted: Fitted
-    frozen: Frozen
     verified: str
     clock: Mapping[str, float]
     started: float
@@ -66,10 +64,11 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "data": {**data, "warnings": [*data["warnings"], *fitted.problems]},
         "plan": dict(fitted.plan),
         "freeze": {
-            "policy": outcome.frozen.policy,
-            "trainable_stages": list(outcome.frozen.stages),
-            "trainable_parameters": _count(job, outcome.frozen.trainable),
-            "frozen_parameters": _count(job, outcome.frozen.frozen),
+            "policy": job.config.freeze,
+            "intervals": _intervals(job),
+            "trainable_stages": list(outcome.fitted.frozen.stages),
+            "trainable_parameters": _count(job, outcome.fitted.frozen.trainable),
+            "frozen_parameters": _count(job, outcome.fitted.frozen.frozen),
             "batchnorm": job.batchnorm if batch_norms(job.model.backbone) else None,
             "verified": outcome.verified,
         },
@@ -86,7 +85,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "optimiser": _fitter(fitted),
             "schedule": f"warm-up over {job.config.warmup:.0%} of the steps, then cosine to 0",
             "learning_rate": head.learning_rate if head else fitted.rates.head,
-            "backbone_learning_rate": fitted.rates.backbone if outcome.frozen.stages else None,
+            "backbone_learning_rate": fitted.rates.backbone if outcome.fitted.frozen.stages else None,
             "weight_decay": fitted.rates.weight_decay,
             "head_l2": head.head_l2 if head else fitted.rates.head_l2,
             "tried": [asdict(each) for each in head.candidates] if head else [],
@@ -95,6 +94,13 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },
     }
+
+
+def _intervals(job: Job) -> list[dict[str, Any]]:
+    """What trained when: epochs counted from 1, both ends included."""
+    return [
+        {"epochs": [each.start + 1, each.stop], "policy": each.policy.text, "rate": each.rate} for each in job.intervals
+    ]
 
 
 def _fitter(fitted: Fitted) -> str:
@@ -112,7 +118,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 
 def _backbone_json(outcome: Outcome) -> dict[str, Any]:
-    model, frozen = outcome.job.model, set(outcome.frozen.frozen)
+    model, frozen = outcome.job.model, set(outcome.fitted.frozen.frozen)
     view = model.view
     sizes = {name: parameter.numel() for name, parameter in model.backbone.named_parameters()}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
-from zoo.jobs.job import Job
+from zoo.jobs.job import Fitted, Job
 from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
@@ -29,7 +29,7 @@ from zoo.jobs.record import Outcome
 from zoo.jobs.statistics import settle
 from zoo.metrics.classification import check_metric
 from zoo.model.adapt import adapt_input
-from zoo.model.freeze import Frozen, freeze_parts
+from zoo.model.freeze import freeze_parts
 from zoo.model.load import assemble, feature_of, one_head, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
@@ -38,7 +38,7 @@ from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.registry.near import suggest
 from zoo.run.artifact import claim
 from zoo.run.covariates import imputer_calls
-from zoo.specs import BackboneView, Call, FreezePolicy, bind, parse_options, parse_policy
+from zoo.specs import BackboneView, Call, FreezeSchedule, Interval, bind, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.strategy import answers, bound_target
 
@@ -103,20 +103,18 @@ def leaving_no_empty(folder: Path) -> Iterator[None]:
 
 def _trained(config: TrainConfig, reporter: Reporter) -> TrainResult:
     clock = Clock()
-    job, frozen = _start(config, reporter, clock)
+    job = _start(config, reporter, clock)
     try:
         fitted = fit(job)
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise ZooError(f"out of memory on {job.device}: {said}; try a smaller --batch-size") from None
     fitted = replace(fitted, decisions=(*_data_decisions(job.data), *fitted.decisions))
-    compared = frozen.verify()
     clock.seconds.update(fitted.seconds)
     outcome = Outcome(
         job=job,
         fitted=fitted,
-        frozen=frozen,
-        verified=_verified(frozen, compared),
+        verified=_verified(fitted),
         clock=clock.seconds,
         started=clock.started,
     )
@@ -124,19 +122,24 @@ def _trained(config: TrainConfig, reporter: Reporter) -> TrainResult:
     return TrainResult(folder=config.out, metrics=metrics, run=run)
 
 
-def explain_training(config: TrainConfig, reporter: Reporter) -> Plan:
-    """How `run_training` would compute, and what each way would cost; trains nothing and makes no run folder.
+def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Interval, Plan]]:
+    """How `run_training` would compute each interval of its schedule; trains nothing and makes no run folder.
 
     Raises:
         ZooError: as `run_training`, before it trains.
     """
-    job, _ = _start(config, reporter, Clock(), claimed=False)
-    return make_plan(job)
+    job = _start(config, reporter, Clock(), claimed=False)
+    found = []
+    for number, interval in enumerate(job.intervals):
+        own = replace(job, interval=number)
+        freeze_parts(job.model, job.model.view, own.policy, "backbone.", digest=False, batchnorm=job.batchnorm)
+        found.append((interval, make_plan(own)))
+    return found
 
 
-def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> tuple[Job, Frozen]:
+def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> Job:
     """Everything before the first image goes through the network."""
-    policy, head, augmentation = check_options(config)
+    schedule, head, augmentation = check_options(config)
     table = read(config)
     _refuse_unknown_targets(config, table)
     if claimed:
@@ -149,7 +152,8 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
     feature_of(view, config.features, head)
-    _refuse_random(view, policy, config)
+    intervals = schedule.intervals(view, config.epochs)
+    _refuse_random(view, intervals, config)
     clock.lap("build")
     data = prepare(config, table, view.input, cache, reporter)
     said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
@@ -158,10 +162,9 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     batchnorm = settle(config, data, model, device, reporter)
     if batchnorm == "recalibrate":
         clock.lap("recalibrate")
-    frozen = freeze_parts(model, view, policy, "backbone.", batchnorm=batchnorm)
-    job = Job(
+    return Job(
         config=config,
-        policy=policy,
+        intervals=intervals,
         data=data,
         answers=said,
         model=model,
@@ -171,7 +174,6 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
         batchnorm=batchnorm,
         augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
     )
-    return job, frozen
 
 
 class Clock:
@@ -188,17 +190,17 @@ class Clock:
         self._at = now
 
 
-def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call, Augmentation | None]:
-    """Everything about the options that needs no data; returns the policy, the head and the augmentation.
+def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentation | None]:
+    """Everything about the options that needs no data; returns the schedule, the head and the augmentation.
 
     Raises:
         ZooError: the first thing that is wrong.
     """
     _check_numbers(config)
     check_metric(config.metric)
-    policy = parse_policy(config.freeze)
-    check_fitting(config, policy)
-    if config.batchnorm == "train" and policy.head_alone:
+    schedule = parse_schedule(config.freeze)
+    check_fitting(config, schedule)
+    if config.batchnorm == "train" and schedule.head_alone:
         raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
     augmentation = parse_augmentation(config.augment)
     if config.views is not None and augmentation is None:
@@ -210,7 +212,7 @@ def check_options(config: TrainConfig) -> tuple[FreezePolicy, Call, Augmentation
         _, text = bound_target(option)
         for call in parse_options(text) if text.strip() not in ("", "none") else ():
             bind(call, STRATEGIES.of_call(call).parameters)
-    return policy, head, augmentation
+    return schedule, head, augmentation
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -243,12 +245,12 @@ def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
             raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
 
 
-def _refuse_random(view: BackboneView, policy: FreezePolicy, config: TrainConfig) -> None:
-    selected = policy.select(view).parameters
+def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: TrainConfig) -> None:
+    selected = intervals[-1].policy.select(view).parameters
     frozen = any(name not in selected for stage in view.stages for name in stage.parameters)
     if view.weights == "none" and frozen and not config.random_frozen:
         raise ZooError(
-            f"{view.name} has random weights, and --freeze {policy.text} would freeze them as they are; "
+            f"{view.name} has random weights, and --freeze {config.freeze} would freeze them as they are; "
             "use pretrained weights, --freeze none, or say --random-frozen if that is what you want"
         )
 
@@ -271,7 +273,7 @@ def _data_decisions(data: Prepared) -> tuple[Decision, ...]:
     return tuple(found)
 
 
-def _verified(frozen: Frozen, compared: int) -> str:
-    if not frozen.frozen:
+def _verified(fitted: Fitted) -> str:
+    if not fitted.verified:
         return "nothing was frozen"
-    return f"{compared} frozen tensors are bit for bit what they were before training"
+    return f"{fitted.verified} frozen tensors are bit for bit what they were before training"

@@ -17,6 +17,7 @@ from zoo.specs.records import (
     StrategyRecord,
     Weights,
 )
+from zoo.specs.schedules import FreezeSchedule, Interval, parse_schedule
 from zoo.specs.tasks import Batch, Target, Task, TaskKind
 from zoo.specs.training import ClassStatistics, CovariateColumns, TrainView
 from zoo.specs.views import BackboneView, FeatureKind, InputSpec, Stage, partition
@@ -38,11 +39,13 @@ __all__ = [
     "FeatureKind",
     "FittedImputer",
     "FreezePolicy",
+    "FreezeSchedule",
     "HeadRecord",
     "HoleKind",
     "Holes",
     "ImputerRecord",
     "InputSpec",
+    "Interval",
     "NoParameters",
     "Phase",
     "Plan",
@@ -61,6 +64,7 @@ __all__ = [
     "parse_assignment",
     "parse_options",
     "parse_policy",
+    "parse_schedule",
     "parse_terms",
     "partition",
 ]

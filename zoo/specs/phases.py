@@ -14,6 +14,7 @@ class Phase:
         start, stop: epochs from the start of the run, `stop` excluded.
         trainable: parameter names of the backbone that train; the heads always do.
         rate: factor on the run's learning rate.
+        restart: whether the schedule of the learning rate begins anew, with its warm-up.
         reset_head: whether the heads begin anew, as in the tail of cRT.
     """
 
@@ -22,6 +23,7 @@ class Phase:
     stop: int
     trainable: frozenset[str]
     rate: float = 1.0
+    restart: bool = False
     reset_head: bool = False
 
     def __post_init__(self) -> None:
@@ -50,6 +52,13 @@ class Timeline:
     def epochs(self) -> int:
         """Length of the run."""
         return self.phases[-1].stop
+
+    def span(self, number: int) -> tuple[int, int]:
+        """First epoch, and the one after the last, of the schedule of learning rates that phase `number` is part of."""
+        begins = [0, *(phase.start for phase in self.phases if phase.restart), self.epochs]
+        start = self.phases[number].start
+        first = max(epoch for epoch in begins[:-1] if epoch <= start)
+        return first, min(epoch for epoch in begins if epoch > start)
 
     def at(self, epoch: int) -> Phase:
         """The phase that holds `epoch`."""

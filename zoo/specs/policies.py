@@ -86,6 +86,8 @@ WHERE: dict[str, type] = {
     "regex": Matching,
 }
 WHAT = ("norm", "bias")
+SCHEDULES = ("lp-ft", "gradual", "thaw")
+"""Of `zoo.specs.schedules`."""
 SHOWN = "none, head, last(K), until(STAGE), depth(SHARE), regex(PATTERN), and norm or bias, alone or before @"
 _EXAMPLES = {"last": "last(1)", "until": "until(layer4)", "depth": "depth(0.5)", "regex": 'regex("layer4.*conv")'}
 
@@ -214,8 +216,10 @@ def parse_policy(text: str) -> FreezePolicy:
     where = calls.pop(0) if calls else Call(name="none", text=text)
     if calls:
         calls[0].fail("a policy is what@where, such as norm@last(2)")
+    if where.name in SCHEDULES:
+        where.fail(f"{where.name} changes what trains during a run: zoo train --freeze takes it, and nothing else does")
     if where.name not in WHERE:
-        close = difflib.get_close_matches(where.name, [*WHERE, *WHAT], n=1)
+        close = difflib.get_close_matches(where.name, [*WHERE, *WHAT, *SCHEDULES], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         where.fail(f"unknown freeze policy {where.name!r}; there are {SHOWN}{hint}")
     if where.name in _EXAMPLES and not where.arguments:

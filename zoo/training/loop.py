@@ -19,7 +19,7 @@ from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
-from zoo.training.optimiser import Rates, build_optimiser, build_schedule
+from zoo.training.optimiser import Rates, begin_phase, build_optimiser, build_schedule
 from zoo.training.scoring import scores
 from zoo.training.strategy import Answer
 
@@ -48,6 +48,7 @@ class Settings:
 
     Attributes:
         timeline: what trains when.
+        phase: number of the phase that a trainer runs.
         rates: learning rates and weight decay.
         batch_size: rows of one step.
         metric: chooses the best epoch, on validation rows and the first task.
@@ -63,6 +64,7 @@ class Settings:
     seed: int
     autocast: bool
     device: torch.device
+    phase: int = 0
 
 
 @dataclass
@@ -97,7 +99,18 @@ def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
 
 
 class Trainer:
-    """Trains `model` through `suffix`, keeping the best epoch's weights."""
+    """Trains `model` through `suffix` for one phase of the timeline; of the last one it keeps the best epoch's weights.
+
+    Args:
+        model: what trains, and all whose modes follow.
+        heads: its heads.
+        suffix: from what crosses the boundary to logits.
+        data: what is read.
+        tasks: the first chooses the best epoch.
+        answers: to imbalance, by task.
+        settings: how.
+        optimiser: over the parameters of `model` and perhaps more, from the phase before; by default a new one.
+    """
 
     def __init__(
         self,
@@ -108,18 +121,25 @@ class Trainer:
         tasks: tuple[Task, ...],
         answers: Mapping[str, Answer],
         settings: Settings,
+        optimiser: torch.optim.Optimizer | None = None,
     ) -> None:
         self.model, self.heads, self.suffix, self.data = model, heads, suffix, data
         self.tasks, self.answers, self.settings = tasks, answers, settings
-        self.optimiser = build_optimiser(model, heads, settings.rates)
-        order = self._order(0)
+        self.phase = settings.timeline.phases[settings.phase]
+        self.optimiser = optimiser or build_optimiser(model, heads, settings.rates)
+        begin_phase(self.optimiser, settings.rates, self.phase.rate)
+        order = self._order(self.phase.start)
         self.steps_per_epoch = len(self._batches(order))
+        first, end = settings.timeline.span(settings.phase)
         self.schedule = build_schedule(
-            self.optimiser, settings.timeline.epochs * self.steps_per_epoch, settings.rates.warmup
+            self.optimiser,
+            (end - first) * self.steps_per_epoch,
+            settings.rates.warmup,
+            (self.phase.start - first) * self.steps_per_epoch,
         )
 
     def fit(self, progress: Callable[[int, int], None] | None = None) -> Fit:
-        """Run every epoch, validate after each, and leave the best epoch's weights in the model.
+        """Run every epoch and validate after each; leave the best epoch's weights in the model, if no phase follows.
 
         Args:
             progress: called about ten times a second with rows seen and rows to see.
@@ -128,7 +148,8 @@ class Trainer:
         best: dict[str, Tensor] | None = None
         training = 0.0
         rows = 0
-        for epoch in range(self.settings.timeline.epochs):
+        last = self.phase is self.settings.timeline.phases[-1]
+        for epoch in range(self.phase.start, self.phase.stop):
             began = time.perf_counter()
             loss, seen = self._epoch(epoch, progress)
             training, rows = training + time.perf_counter() - began, rows + seen
@@ -137,8 +158,9 @@ class Trainer:
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
             value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
-            if best is None or is_better(self.settings.metric, value, fit.best_value):
-                fit.best_epoch, fit.best_value, best = epoch + 1, value, self._copy()
+            if fit.best_epoch < 0 or is_better(self.settings.metric, value, fit.best_value):
+                fit.best_epoch, fit.best_value = epoch + 1, value
+                best = self._copy() if last else None
         if best is not None:
             self.model.load_state_dict(best, strict=False)
         fit.seconds = time.perf_counter() - started

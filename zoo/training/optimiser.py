@@ -33,7 +33,7 @@ class Rates:
 def build_optimiser(model: nn.Module, heads: nn.Module, rates: Rates) -> torch.optim.AdamW:
     """AdamW over every parameter of `model`, frozen ones too: they have no gradient, so they stand still.
 
-    Three groups: heads, backbone with weight decay, backbone without.
+    Three groups: heads, backbone with weight decay, backbone without; `part` says which of the two it is.
     """
     own = {id(parameter) for parameter in heads.parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -44,6 +44,7 @@ def build_optimiser(model: nn.Module, heads: nn.Module, rates: Rates) -> torch.o
         [
             {
                 "params": parameters,
+                "part": "head" if head else "backbone",
                 "lr": rates.head if head else rates.backbone,
                 "weight_decay": rates.weight_decay if decay else 0.0,
             }
@@ -53,11 +54,30 @@ def build_optimiser(model: nn.Module, heads: nn.Module, rates: Rates) -> torch.o
     )
 
 
-def build_schedule(optimiser: torch.optim.Optimizer, steps: int, warmup: float) -> torch.optim.lr_scheduler.LambdaLR:
-    """A factor on each group's rate for `steps` steps: linear from 0 over the warm-up, then half a cosine to 0."""
+def begin_phase(optimiser: torch.optim.Optimizer, rates: Rates, factor: float) -> None:
+    """Put the rates of a phase into the groups, and the optimiser's memory into the layout that its parameters have.
+
+    What trained before goes on with the moments that it has; a fused step walks through both as they lie in memory.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = group["initial_lr"] = factor * (rates.head if group["part"] == "head" else rates.backbone)
+    for parameter, state in optimiser.state.items():
+        for name, own in state.items():
+            if own.shape == parameter.shape and (own.stride(), own.device) != (parameter.stride(), parameter.device):
+                state[name] = torch.empty_like(parameter).copy_(own)
+
+
+def build_schedule(
+    optimiser: torch.optim.Optimizer, steps: int, warmup: float, done: int = 0
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """A factor on each group's rate for `steps` steps: linear from 0 over the warm-up, then half a cosine to 0.
+
+    The first `done` of them are over.
+    """
     rising = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:
+        step += done
         if step < rising:
             return (step + 1) / rising
         return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -9,7 +9,7 @@ import torch
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.model.network import TaskHeads
-from zoo.specs import Task, parse_options, parse_policy
+from zoo.specs import Task, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_fitter, check_options, fit_on_features
 from zoo.training.fitters.sweep import Grid
 from zoo.training.loop import Trainer
@@ -47,7 +47,7 @@ def config(**fields):
 )
 def test_options_that_do_not_go_together_are_refused(fields, freeze, message):
     with pytest.raises(ZooError, match=re.escape(message)):
-        check_options(config(**fields), parse_policy(freeze))
+        check_options(config(**fields), parse_schedule(freeze))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_options_that_do_not_go_together_are_refused(fields, freeze, message):
     ],
 )
 def test_options_that_go_together_pass(fields, freeze):
-    check_options(config(**fields), parse_policy(freeze))
+    check_options(config(**fields), parse_schedule(freeze))
 
 
 @pytest.mark.parametrize("fitter", ["lbfgs", "ridge"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.model.network import TaskHeads
-from zoo.specs import FreezePolicy, Task
+from zoo.specs import FreezeSchedule, Task
 from zoo.training.fitters.lbfgs import FullBatch
 from zoo.training.fitters.record import Fitter, HeadFit
 from zoo.training.fitters.ridge import STRENGTHS, Ridge
@@ -66,7 +66,7 @@ def fit_on_features(
     return HeadFit(**vars(plain), learning_rate=settings.rates.head, head_l2=settings.rates.head_l2)
 
 
-def check_options(config: TrainConfig, policy: FreezePolicy) -> None:
+def check_options(config: TrainConfig, schedule: FreezeSchedule) -> None:
     """Refuse options about the fitting of heads that do not go together, before any data are read.
 
     Raises:
@@ -78,9 +78,9 @@ def check_options(config: TrainConfig, policy: FreezePolicy) -> None:
     Grid(learning_rates=config.sweep_lr, strengths=config.sweep_l2)
     if config.sweep and config.fitter != "adamw":
         raise ZooError(f"--sweep trains its candidates with adamw; leave out --sweep or --fitter {config.fitter}")
-    if not policy.head_alone and special != "--fitter adamw":
+    if not schedule.head_alone and special != "--fitter adamw":
         raise ZooError(
-            f"{special} fits heads on features of a frozen backbone, and --freeze {policy.text} trains part of it; "
+            f"{special} fits heads on features of a frozen backbone, and --freeze {schedule.text} trains part of it; "
             f"leave out {special}, or say --freeze head"
         )
     if config.augment.strip() != "none" and config.fitter != "adamw":

@@ -1,0 +1,157 @@
+"""Runs under a freeze schedule: each interval trains what it says, nothing else moves, and one optimiser goes through."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import zoo
+from zoo.cli import main
+from zoo.errors import OptionError
+from zoo.run.artifact import load_artifact
+from zoo.training.loop import Trainer
+
+
+def train(data, out, **options):
+    fields = {
+        "backbone": "tiny/test_resnet",
+        "size": 64,
+        "batch_size": 8,
+        "quiet": True,
+        "device": "cpu",
+        "precision": "fp32",
+        "backbone_lr": 1e-3,
+        **options,
+    }
+    return zoo.train(data, out=out, **fields)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Each test begins with nothing kept."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """What each interval begins and ends with: a list of records, filled by runs."""
+    seen = []
+    fit = Trainer.fit
+
+    def watching(self, progress=None):
+        before = {name: tensor.clone() for name, tensor in self.model.named_parameters()}
+        moments = {id(parameter) for parameter, state in self.optimiser.state.items() if state}
+        held = {id(parameter) for group in self.optimiser.param_groups for parameter in group["params"]}
+        rates = [group["initial_lr"] for group in self.optimiser.param_groups]
+        found = fit(self, progress)
+        moved = {name for name, tensor in self.model.named_parameters() if not torch.equal(tensor, before[name])}
+        seen.append(
+            {
+                "optimiser": self.optimiser,
+                "held": {name for name, parameter in self.model.named_parameters() if id(parameter) in held},
+                "names": [name for name, _ in self.model.named_parameters()],
+                "moments": len(moments),
+                "rates": rates,
+                "moved": moved,
+                "epochs": [row["epoch"] for row in found.history],
+                "trained": {name for name, p in self.model.named_parameters() if p.requires_grad},
+            }
+        )
+        return found
+
+    monkeypatch.setattr(Trainer, "fit", watching)
+    return seen
+
+
+def names_in(moved, *prefixes):
+    return {name for name in moved if name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "epochs", "trained"),
+    [
+        ("lp-ft(1)", 3, [(), ("",)]),
+        ("last(2)@gradual", 3, [(), ("layer4.",), ("layer3.", "layer4.")]),
+        ("thaw(stage4, 1)+thaw(stage2, 2)", 3, [(), ("layer4.",), ("layer2.", "layer3.", "layer4.")]),
+        ("bias@lp-ft(1)", 2, [(), ("",)]),
+    ],
+)
+def test_each_interval_moves_what_its_policy_names(shape_folder, tmp_path, watched, freeze, epochs, trained):
+    result = train(shape_folder(20, 20), tmp_path / "run", freeze=freeze, epochs=epochs)
+    assert len(watched) == len(trained)
+    everything = {name for name, _ in load_artifact(tmp_path / "run").model.named_parameters()}
+    for each, prefixes in zip(watched, trained, strict=True):
+        backbone = {name for name in everything if name.startswith("backbone.")}
+        wanted = names_in(backbone, *(f"backbone.{prefix}" for prefix in prefixes)) if prefixes else set()
+        if freeze.startswith("bias") and prefixes:
+            wanted = {name for name in wanted if name.endswith(".bias")}
+        assert names_in(each["trained"], "backbone.") == wanted
+        assert names_in(each["moved"], "backbone.") <= wanted
+        assert bool(wanted) == bool(names_in(each["moved"], "backbone."))
+        assert names_in(each["moved"], "heads.")
+        assert each["held"] == set(each["names"]), "a parameter is not in the optimiser"
+    assert len({id(each["optimiser"]) for each in watched}) == 1
+    assert watched[0]["moments"] == 0
+    assert all(each["moments"] >= 2 for each in watched[1:]), "the heads' moments were lost"
+    assert [epoch for each in watched for epoch in each["epochs"]] == [number + 1.0 for number in range(epochs)]
+    assert result.run["freeze"]["verified"].endswith("bit for bit what they were before training")
+
+
+def test_lp_ft_lowers_every_rate_after_the_probe(shape_folder, tmp_path, watched):
+    train(shape_folder(16, 16), tmp_path / "run", freeze="lp-ft(1, rate=0.25)", epochs=2, lr=0.01)
+    before, after = (set(each["rates"]) for each in watched)
+    assert before == {0.01, 1e-3}
+    assert after == {0.0025, 2.5e-4}
+
+
+def test_the_model_kept_is_the_best_epoch_of_the_last_interval(shape_folder, tmp_path, monkeypatch):
+    """The head alone may score higher by chance; what is handed over is what the schedule ends with."""
+    values = iter([0.1, 0.5, 0.4, 0.6])
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"label/log_loss": next(values)})
+    result = train(shape_folder(16, 16), tmp_path / "run", freeze="lp-ft(1)", epochs=4, metric="log_loss")
+    assert result.run["training"]["best_epoch"] == 3
+
+
+def test_each_interval_is_planned_and_recorded(shape_folder, tmp_path):
+    result = train(shape_folder(16, 16), tmp_path / "run", freeze="last(1)@lp-ft(1)", epochs=3)
+    assert [(each["policy"], each["epochs"]) for each in result.run["freeze"]["intervals"]] == [
+        ("head", [1, 1]),
+        ("last(1)", [2, 3]),
+    ]
+    told = [each["what"] for each in result.run["decisions"]]
+    assert "epochs 1 to 1: boundary" in told
+    assert "epochs 2 to 3: boundary" in told
+    assert len(result.run["plan"]["intervals"]) == 2
+
+
+def test_a_frozen_tensor_that_moves_stops_the_run(shape_folder, tmp_path, monkeypatch):
+    step = Trainer._step
+
+    def careless(self, rows, inputs):
+        with torch.no_grad():
+            next(self.model.parameters()).add_(1e-3)
+        return step(self, rows, inputs)
+
+    monkeypatch.setattr(Trainer, "_step", careless)
+    with pytest.raises(zoo.errors.IntegrityError):
+        train(shape_folder(16, 16), tmp_path / "run", freeze="last(1)@lp-ft(1)", epochs=2)
+
+
+def test_a_run_that_is_too_short_is_refused_before_images_are_read(shape_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.jobs.train.prepare", lambda *_: pytest.fail("the images were read"))
+    with pytest.raises(OptionError, match="a run of 2 epochs ends before epoch 4"):
+        train(shape_folder(16, 16), tmp_path / "run", freeze="lp-ft(3)", epochs=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_explain_shows_each_interval(shape_folder, tmp_path, capsys):
+    words = ["train", str(shape_folder(16, 16)), "--backbone", "tiny/test_resnet", "--out", str(tmp_path / "run")]
+    words += ["--freeze", "last(1)@lp-ft(1)", "--epochs", "3", "--size", "64", "--device", "cpu", "--explain"]
+    assert main([*words, "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "epochs 1 to 1: head" in said
+    assert "epochs 2 to 3: last(1)" in said
+    assert main([*words, "--quiet", "--json"]) == 0
+    assert [each["epochs"] for each in json.loads(capsys.readouterr().out)] == [[1, 1], [2, 3]]
