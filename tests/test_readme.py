@@ -9,7 +9,7 @@ import tyro
 
 from zoo.cli import COMMANDS
 from zoo.config import EvaluateConfig, PredictConfig, TrainConfig
-from zoo.jobs.train import check_options
+from zoo.jobs.options import check_options
 from zoo.specs import parse_options
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

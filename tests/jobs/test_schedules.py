@@ -1,4 +1,4 @@
-"""Runs under a freeze schedule: each interval trains what it says, nothing else moves, and one optimiser goes through."""
+"""Runs under a freeze schedule: each interval trains what it says, nothing else moves, one optimiser goes through."""
 
 from __future__ import annotations
 

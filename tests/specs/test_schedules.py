@@ -1,5 +1,7 @@
 """Freeze schedules: which policy holds in which epochs, in real networks, and what is refused."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -52,7 +54,7 @@ def test_intervals(resnet, text, epochs, intervals):
 def test_gradual_ends_with_everything_where_the_run_is_long_enough(resnet):
     found = parse_schedule("gradual").intervals(resnet, 10)
     grown = [each.policy.select(resnet).parameters for each in found]
-    assert all(less < more for less, more in zip(grown, grown[1:], strict=False))
+    assert all(less < more for less, more in itertools.pairwise(grown))
     assert grown[-1] == parse_policy("none").select(resnet).parameters
     assert len(found) == 1 + sum(stage.role != "neck" for stage in resnet.stages)
 

@@ -18,8 +18,8 @@ from zoo.model.view import build_view
 from zoo.specs import Phase, Target, Task, Timeline
 from zoo.training.inputs import CachedFeatures, Inputs
 from zoo.training.live import LiveFeatures, Pixels
-from zoo.training.loop import Data, Settings, Trainer
-from zoo.training.optimiser import Rates, build_optimiser, build_schedule
+from zoo.training.loop import Data, NonFiniteLossError, Settings, Trainer
+from zoo.training.optimiser import Rates, build_optimiser, parse_optimiser
 from zoo.training.strategy import Answer
 
 TASK = Task(name="shape", classes=("disc", "square"))
@@ -127,8 +127,108 @@ def test_validation_scores_logits_as_they_will_be_corrected_at_inference():
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_hint():
     data, heads = toy()
     data.inputs.features[3] = float("inf")
-    with pytest.raises(ZooError, match=r"the loss of epoch 1 is nan; lower the learning rate"):
+    with pytest.raises(ZooError, match=r"the loss of step \d of epoch 1 is nan; lower the learning rate"):
         trainer(data, heads, settings()).fit()
+
+
+def test_the_rows_of_the_step_whose_loss_is_not_finite_are_named():
+    data, heads = toy()
+    own = trainer(data, heads, settings(batch_size=4))
+    data.inputs.features[3] = float("inf")
+    step = [3 in part.tolist() for part in own._batches(own._order(0))].index(True)
+    with pytest.raises(NonFiniteLossError, match=f"the loss of step {step + 1} of epoch 1") as caught:
+        own.fit()
+    assert sorted(caught.value.rows) == sorted(own._batches(own._order(0))[step].tolist())
+
+
+def taught(**fields):
+    """The heads' weights after three epochs."""
+    data, heads = toy(seed=3)
+    holes = data.targets["shape"].mask.clone()
+    holes[::5] = False  # labels that are not known, so that batches have unequal numbers of them
+    data.targets["shape"] = dataclasses.replace(data.targets["shape"], mask=holes)
+    data = dataclasses.replace(data, val=torch.tensor([32, 33, 34, 36, 37, 38]))
+    torch.nn.init.ones_(heads.heads[0].weight)
+    fit = trainer(data, heads, settings(**fields)).fit()
+    return heads.heads[0].weight.detach().clone(), fit
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_accumulated_batches_train_as_one_large_batch_does(optimiser):
+    choice = parse_optimiser(optimiser)
+    large, fit = taught(batch_size=16, optimiser=choice)
+    small, other = taught(batch_size=4, accumulate=4, optimiser=choice)
+    torch.testing.assert_close(small, large, rtol=1e-5, atol=1e-6)
+    assert [row["train_loss"] for row in other.history] == pytest.approx([row["train_loss"] for row in fit.history])
+    assert not torch.allclose(taught(batch_size=4, optimiser=choice)[0], large, rtol=1e-3)
+
+
+def test_a_clipped_gradient_has_the_norm_that_was_asked_for():
+    data, heads = toy()
+    own = trainer(data, heads, settings(clip_norm=1e-3, optimiser=parse_optimiser("sgd(momentum=0, nesterov=false)")))
+    norms = []
+    own.optimiser.register_step_pre_hook(
+        lambda *_: norms.append(float(torch.stack([p.grad.norm() for p in heads.parameters()]).norm()))
+    )
+    own.fit()
+    assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3)
+
+
+def test_what_is_validated_and_kept_under_ema_is_the_average():
+    data, heads = toy()
+    own = trainer(data, heads, settings(epochs=2, ema=0.9))
+    seen = []
+    plain = own._forward
+    own._forward = lambda batch: (seen.append((heads.training, heads.heads[0].weight.detach().clone())), plain(batch))[
+        1
+    ]
+    fit = own.fit()
+    validated = [weight for training, weight in seen if not training]
+    kept = heads.heads[0].weight.detach()
+    assert torch.equal(kept, validated[fit.best_epoch - 1])
+    trained = [weight for training, weight in seen if training]
+    assert not any(torch.equal(weight, other) for weight in trained for other in validated)
+
+
+def test_training_stops_when_validation_has_not_improved_for_as_long_as_patience_says():
+    data, heads = toy()
+    own = trainer(data, heads, settings(epochs=20, patience=3))
+    values = iter([0.5, 0.6, 0.6, 0.55, 0.6, *[0.9] * 20])
+    own.validate = lambda: {"shape/accuracy": next(values)}
+    fit = own.fit()
+    assert fit.best_epoch == 2
+    assert len(fit.history) == 5
+
+
+def test_smoothed_labels_lower_what_the_network_is_sure_of():
+    sharp, _ = taught(epochs=40)
+    soft, _ = taught(epochs=40, smoothing=0.4)
+    assert float(soft.norm()) < float(sharp.norm())
+
+
+def test_a_mixed_batch_has_the_loss_of_both_its_labels():
+    data, heads = toy()
+    images = torch.randn(40, 1, 4, 4)
+    data = dataclasses.replace(data, inputs=Fixed(images))
+    heads = TaskHeads([TASK], 16)
+    own = Trainer(
+        heads,
+        heads,
+        lambda given, c: heads(given[0].flatten(1), c),
+        data,
+        (TASK,),
+        {"shape": Answer()},
+        settings(mixup=1.0),
+    )
+    rows = torch.arange(8)
+    torch.manual_seed(0)
+    found = own._loss(own._batch(rows, (images[rows],)), None)
+    torch.manual_seed(0)
+    mixed, share = own.mixer(images[rows])
+    logits, labels = heads(mixed.flatten(1), None)["shape"], rows % 2
+    expected = share * torch.nn.functional.cross_entropy(logits, labels)
+    expected += (1 - share) * torch.nn.functional.cross_entropy(logits, labels.roll(1))
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_sampler_draws_from_the_training_rows_alone():
@@ -166,21 +266,6 @@ def test_covariates_are_held_less_than_the_many_features_beside_them():
         heads.heads[0].weight.fill_(1.0)
     # 2 classes x 100 features, and 2 x 2 covariates at 2 / 100 of the strength.
     assert float(heads.penalty(1.0).detach()) == pytest.approx(0.5 * (200 + 4 * 0.02))
-
-
-def test_the_schedule_warms_up_then_falls_to_zero_in_real_rates():
-    layer = torch.nn.Linear(2, 2)
-    optimiser = build_optimiser(layer, layer, Rates(head=0.1, backbone=1.0, weight_decay=0.05, head_l2=0.0, warmup=0.2))
-    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.0]
-    schedule = build_schedule(optimiser, 10, 0.2)
-    rates = []
-    for _ in range(10):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        schedule.step()
-    assert rates[:3] == pytest.approx([0.05, 0.1, 0.1])
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_every_parameter_is_in_the_optimiser_and_heads_have_their_own_rate():

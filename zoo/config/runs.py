@@ -25,7 +25,9 @@ class TrainConfig:
     """The run folder to make."""
     freeze: str = "head"
     """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen),
-    until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone."""
+    until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone. And when:
+    lp-ft(EPOCHS) trains the head alone for so long and then everything, gradual(every=1) frees one stage after the
+    other, thaw(STAGE, EPOCH)+… those that it names; last(2)@lp-ft(2) ends with last(2)."""
     batchnorm: Literal["frozen", "recalibrate", "train"] | None = None
     """BatchNorm statistics: frozen (all stand still; the default for pretrained weights), train (those of the trainable
     stages follow the batches; the default for random weights), or recalibrate (learned anew from the training images
@@ -69,14 +71,38 @@ class TrainConfig:
     epochs: int = 10
     """Passes over the training rows."""
     batch_size: int = 32
-    """Rows of one step."""
+    """Rows that pass at once."""
+    accumulate: int = 1
+    """Batches whose gradients add up to one step."""
+    optimiser: Annotated[str, arg(aliases=["--optimizer"])] = "adamw"
+    """adamw, adam or sgd, with options as in sgd(momentum=0.8) and adamw(beta2=0.99), or one of timm's, such as lion,
+    lamb, muon; with those say --lr and --backbone-lr too, because the defaults are AdamW's (ten times them for sgd)."""
     lr: float | None = None
     """Learning rate of the head; by default 1e-2 for linear (less for more than 1280 features), 3e-3 for cosine, 1e-3
     for other heads and where part of the backbone trains."""
-    backbone_lr: float = 1e-4
-    """Learning rate of the backbone's trainable part."""
+    backbone_lr: float | None = None
+    """Learning rate of the backbone's trainable part; by default 1e-4."""
+    layer_decay: float = 1.0
+    """Each block of the backbone has the rate of the block behind it times this; the last one has --backbone-lr."""
+    schedule: str = "cosine"
+    """Learning rate over the steps, after --warmup: cosine or linear, down to nothing or as in cosine(floor=0.1),
+    constant, one-cycle, or plateau(patience=2, factor=0.1), which falls when --metric does not improve."""
     weight_decay: float = 0.05
-    """Decoupled weight decay of the backbone's trainable part, not on biases and norms."""
+    """Weight decay of the backbone's trainable part, not on biases and norms; decoupled in adamw."""
+    clip_norm: float | None = None
+    """Scale the gradient down to this norm where it is larger."""
+    ema: float | None = None
+    """Validate and keep an exponential moving average of the weights with this decay, such as 0.999."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
+    mixup: float = 0.0
+    """Blend images of a batch with one another, shares drawn from Beta(A, A); 0.2 is usual. Nothing is computed once
+    then: each step sees other images."""
+    cutmix: float = 0.0
+    """Paste a box of another image of the batch into each, its size drawn from Beta(A, A); 1.0 is usual. With --mixup
+    too, each batch gets one of them."""
+    patience: int | None = None
+    """Stop when --metric has not improved for so many epochs."""
     head_l2: float | None = None
     """L2 penalty on the head's weights; by default, for linear, features / (4 x training rows), as strong as a Gaussian
     prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.errors import ZooError
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
 from zoo.features.extract import Kept
@@ -24,9 +25,13 @@ from zoo.specs import Phase, Timeline
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Fit, Settings, Suffix, Trainer
-from zoo.training.optimiser import Rates, build_optimiser
+from zoo.training.loop import Data, Fit, NonFiniteLossError, Settings, Suffix, Trainer
+from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_optimiser
 from zoo.training.prefetch import Prefetched
+from zoo.training.schedule import parse_curve
+
+NAMED_FILES = 8
+"""So many files of a step are named in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,8 @@ def fit(job: Job) -> Fitted:
     check_fitter(job.model.heads, job.answers, job.config.fitter, sweep=job.config.sweep)
     several = len(job.intervals) > 1
     # One optimiser holds every parameter from the first step on, and goes on with its moments from phase to phase.
-    optimiser = build_optimiser(job.model, job.model.heads, rates_of(job, cached=False)) if several else None
+    alone = len(job.intervals) == 1 and job.policy.head_alone
+    optimiser = None if alone else _optimiser(job)
     parts: list[_Part] = []
     compared = 0
     with _deterministic(job.config.deterministic):
@@ -152,6 +158,11 @@ def _joined(fits: Sequence[Fit]) -> Fit:
     )
 
 
+def _optimiser(job: Job) -> torch.optim.Optimizer:
+    choice = parse_optimiser(job.config.optimiser)
+    return build_optimiser(job.model, job.model.heads, rates_of(job, cached=False), choice, job.model.view)
+
+
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
@@ -176,9 +187,11 @@ def rates_of(job: Job, *, cached: bool) -> Rates:
     # heads have no such formula: a variance of 0.1 a weight gave the lowest validation loss of a perceptron on ELPV,
     # where the linear head's prior, thirty times as strong, cost it 0.07 of its balanced accuracy.
     prior = heads.width / (4 * rows) if heads.linear else 10 / rows
+    factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
     return Rates(
-        head=config.lr or default,
-        backbone=config.backbone_lr,
+        head=config.lr or factor * default,
+        backbone=config.backbone_lr or factor * 1e-4,
+        layer_decay=config.layer_decay,
         weight_decay=config.weight_decay,
         head_l2=prior if config.head_l2 is None else config.head_l2,
         warmup=config.warmup,
@@ -192,7 +205,7 @@ def _train(
     model, config = job.model, job.config
     data, settings = _data(job, inputs), _settings(job, plan, rates)
     waited = inputs.waited_seconds if isinstance(inputs, Prefetched) else None
-    with job.reporter.bar("training", "images") as progress, _suffix(job, plan) as suffix:
+    with _naming_files(job), job.reporter.bar("training", "images") as progress, _suffix(job, plan) as suffix:
         if plan.boundary.whole and optimiser is None:
             grid = grid_around(rates, config.sweep_lr, config.sweep_l2) if config.sweep else None
             found: Fit = fit_on_features(
@@ -211,6 +224,17 @@ def _train(
             trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
             found = trainer.fit(progress)
     return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None
+
+
+@contextmanager
+def _naming_files(job: Job) -> Iterator[None]:
+    """Where the loss of a step is not finite, the files of its rows are named."""
+    try:
+        yield
+    except NonFiniteLossError as error:
+        names = [str(job.data.table.paths[row]) for row in error.rows]
+        more = f" and {len(names) - NAMED_FILES} more" if len(names) > NAMED_FILES else ""
+        raise ZooError(f"{error}; the step's files: {', '.join(names[:NAMED_FILES])}{more}") from None
 
 
 @contextmanager
@@ -264,6 +288,15 @@ def _settings(job: Job, plan: Plan, rates: Rates) -> Settings:
         seed=config.seed,
         autocast=plan.compute.autocast,
         device=job.device,
+        optimiser=parse_optimiser(config.optimiser),
+        curve=parse_curve(config.schedule),
+        accumulate=config.accumulate,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
+        smoothing=config.label_smoothing,
+        mixup=config.mixup if plan.mode == "whole" else 0.0,
+        cutmix=config.cutmix if plan.mode == "whole" else 0.0,
+        patience=config.patience,
     )
 
 

@@ -170,6 +170,8 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
     refused: dict[Mode, str] = {}
     if not boundary.there:
         refused["cached"] = refused["live"] = f"there is no prefix: {boundary.why}"
+    elif (job.config.mixup or job.config.cutmix) and not boundary.whole:
+        refused["cached"] = refused["live"] = "--mixup and --cutmix mix images anew in every step"
     elif not job.config.cache:
         refused["cached"] = "--no-cache"
     if boundary.whole:

@@ -82,15 +82,22 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "best_epoch": fitted.fit.best_epoch,
             "metric": job.config.metric,
             "best_value": fitted.fit.best_value,
-            "optimiser": _fitter(fitted),
-            "schedule": f"warm-up over {job.config.warmup:.0%} of the steps, then cosine to 0",
+            "optimiser": _fitter(job, fitted),
+            "schedule": _schedule(job),
             "learning_rate": head.learning_rate if head else fitted.rates.head,
             "backbone_learning_rate": fitted.rates.backbone if outcome.fitted.frozen.stages else None,
             "weight_decay": fitted.rates.weight_decay,
             "head_l2": head.head_l2 if head else fitted.rates.head_l2,
             "tried": [asdict(each) for each in head.candidates] if head else [],
             "remarks": list(head.remarks) if head else [],
-            "batch_size": job.config.batch_size,
+            "batch_size": job.config.batch_size * job.config.accumulate,
+            "layer_decay": job.config.layer_decay,
+            "clip_norm": job.config.clip_norm,
+            "ema": job.config.ema,
+            "label_smoothing": job.config.label_smoothing,
+            "mixup": job.config.mixup,
+            "cutmix": job.config.cutmix,
+            "epochs_run": len(fitted.fit.history),
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },
     }
@@ -103,9 +110,16 @@ def _intervals(job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def _fitter(fitted: Fitted) -> str:
-    names = {"adamw": "AdamW", "lbfgs": "L-BFGS", "ridge": "ridge, in closed form"}
-    return names[fitted.fit.fitter] if isinstance(fitted.fit, HeadFit) else "AdamW"
+def _fitter(job: Job, fitted: Fitted) -> str:
+    names = {"lbfgs": "L-BFGS", "ridge": "ridge, in closed form"}
+    own = names.get(fitted.fit.fitter) if isinstance(fitted.fit, HeadFit) else None
+    return own or job.config.optimiser
+
+
+def _schedule(job: Job) -> str:
+    if job.config.schedule.startswith("one-cycle"):
+        return job.config.schedule
+    return f"warm-up over {job.config.warmup:.0%} of the steps, then {job.config.schedule}"
 
 
 def _count(job: Job, names: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from zoo.config import TrainConfig
-from zoo.data.augment import Augmentation, Augmenter, parse_augmentation
+from zoo.data.augment import Augmenter
 from zoo.data.cache import cache_limit
 from zoo.data.table import Table
 from zoo.disk import cache_folder
@@ -22,25 +21,22 @@ from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
 from zoo.jobs.job import Fitted, Job
+from zoo.jobs.options import check_options
 from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
 from zoo.jobs.statistics import settle
-from zoo.metrics.classification import check_metric
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze_parts
-from zoo.model.load import assemble, feature_of, one_head, strip
+from zoo.model.load import assemble, feature_of, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device, reuse_memory
-from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.registry.near import suggest
 from zoo.run.artifact import claim
-from zoo.run.covariates import imputer_calls
-from zoo.specs import BackboneView, Call, FreezeSchedule, Interval, bind, parse_options, parse_schedule
-from zoo.training.fitters.choose import check_options as check_fitting
-from zoo.training.strategy import answers, bound_target
+from zoo.specs import BackboneView, Call, Interval
+from zoo.training.strategy import Answer, answers, bound_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +153,7 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     clock.lap("build")
     data = prepare(config, table, view.input, cache, reporter)
     said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    _refuse_smoothing(config, said)
     clock.lap("read")
     model = _assembled(view, data, config, head)
     batchnorm = settle(config, data, model, device, reporter)
@@ -190,59 +187,21 @@ class Clock:
         self._at = now
 
 
-def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentation | None]:
-    """Everything about the options that needs no data; returns the schedule, the head and the augmentation.
-
-    Raises:
-        ZooError: the first thing that is wrong.
-    """
-    _check_numbers(config)
-    check_metric(config.metric)
-    schedule = parse_schedule(config.freeze)
-    check_fitting(config, schedule)
-    if config.batchnorm == "train" and schedule.head_alone:
-        raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
-    augmentation = parse_augmentation(config.augment)
-    if config.views is not None and augmentation is None:
-        raise ZooError("--views counts augmented views of each image; say --augment light too")
-    head = one_head(config.head)
-    bind(head, HEADS.of_call(head).parameters)
-    imputer_calls(config.impute)
-    for option in config.imbalance:
-        _, text = bound_target(option)
-        for call in parse_options(text) if text.strip() not in ("", "none") else ():
-            bind(call, STRATEGIES.of_call(call).parameters)
-    return schedule, head, augmentation
-
-
-def _check_numbers(config: TrainConfig) -> None:
-    positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
-    positive |= {"backbone-lr": config.backbone_lr, "workers": config.workers, "views": config.views}
-    for name, value in positive.items():
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ZooError(f"--{name} must be positive, not {value}")
-    for name, part in {"test-fraction": config.test_fraction, "val-fraction": config.val_fraction}.items():
-        if not 0 <= part < 1:
-            raise ZooError(f"--{name} must be at least 0 and less than 1, not {part}")
-    if not 0 <= config.seed < 2**32 - 1:
-        raise ZooError(f"--seed must be between 0 and {2**32 - 2}, not {config.seed}")
-    for name, share in {
-        "weight-decay": config.weight_decay,
-        "head-l2": config.head_l2,
-        "warmup": config.warmup,
-    }.items():
-        if share is None:
-            continue
-        if not 0 <= share < math.inf or (name == "warmup" and share > 1):
-            raise ZooError(f"--{name} must be {'between 0 and 1' if name == 'warmup' else 'at least 0'}, not {share}")
-
-
 def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
     for option in config.imbalance:
         target, _ = bound_target(option)
         if target is not None and target not in table.roles.targets:
             targets = ", ".join(table.roles.targets)
             raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
+
+
+def _refuse_smoothing(config: TrainConfig, said: Mapping[str, Answer]) -> None:
+    for name, answer in said.items():
+        if config.label_smoothing and answer.criterion is not None:
+            raise ZooError(
+                f"--label-smoothing spreads labels in the cross-entropy, and {'+'.join(answer.strategies)} (target "
+                f"{name}) brings a loss of its own; leave out one of them"
+            )
 
 
 def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: TrainConfig) -> None:

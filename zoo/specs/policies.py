@@ -229,6 +229,12 @@ def parse_policy(text: str) -> FreezePolicy:
     return FreezePolicy(text=text, what=what, where=where, place=bind(where, WHERE[where.name]))
 
 
+def block_depths(view: BackboneView) -> dict[str, int]:
+    """For each parameter of the stages, how many blocks lie between its own and the head; blocks as of `depth`."""
+    blocks = list(_blocks(view))
+    return {name: len(blocks) - 1 - place for place, (_, own) in enumerate(blocks) for name in own}
+
+
 def _norms(module: nn.Module) -> frozenset[str]:
     """Names of the vectors that normalisation layers own; by the class's name, because libraries write their own."""
     found: set[str] = set()

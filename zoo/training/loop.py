@@ -5,10 +5,12 @@ Numbers stay on the device and are read once an epoch. The best epoch by a metri
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +19,33 @@ from zoo.errors import ZooError
 from zoo.metrics.classification import is_better
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
+from zoo.training.average import Average
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
-from zoo.training.optimiser import Rates, begin_phase, build_optimiser, build_schedule
+from zoo.training.mixing import Mixer, moved_on
+from zoo.training.optimiser import ADAMW, OptimiserChoice, Rates, begin_phase, build_optimiser
+from zoo.training.schedule import Cosine, Curve, Schedule
 from zoo.training.scoring import scores
 from zoo.training.strategy import Answer
+
+CHECKED_STEPS = 64
+"""After so many steps the loop looks whether their losses are finite: reading them makes a GPU wait."""
+
+
+Given = Generator[tuple[Tensor, tuple[Tensor, ...]], None, None]
+"""Rows, and what crosses the boundary for them, batch by batch."""
+
+
+class NonFiniteLossError(ZooError):
+    """The loss of a step was infinite or no number.
+
+    Attributes:
+        rows: of the step, positions in the table.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +74,15 @@ class Settings:
         timeline: what trains when.
         phase: number of the phase that a trainer runs.
         rates: learning rates and weight decay.
-        batch_size: rows of one step.
+        optimiser: which one, where a trainer builds its own.
+        curve: of the learning rates over the steps.
+        batch_size: rows that pass at once.
+        accumulate: how many such batches make one step; their gradients add up to that of one batch of all their rows.
+        clip_norm: the gradient is scaled down to this norm where it is larger, over all parameters; None for never.
+        ema: decay of the exponential moving average of the weights that is validated and kept; None for none.
+        smoothing: of labels in training, in [0, 1).
+        mixup, cutmix: alphas of `zoo.training.mixing.Mixer`; inputs are images where one is not 0.
+        patience: a run ends when validation has not improved for so many epochs; None for never.
         metric: chooses the best epoch, on validation rows and the first task.
         seed: every random draw is a function of it, the epoch and the purpose.
         autocast: bf16 autocast of the forward pass.
@@ -65,6 +97,15 @@ class Settings:
     autocast: bool
     device: torch.device
     phase: int = 0
+    optimiser: OptimiserChoice = ADAMW
+    curve: Curve = field(default_factory=Cosine)
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float | None = None
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    patience: int | None = None
 
 
 @dataclass
@@ -126,17 +167,19 @@ class Trainer:
         self.model, self.heads, self.suffix, self.data = model, heads, suffix, data
         self.tasks, self.answers, self.settings = tasks, answers, settings
         self.phase = settings.timeline.phases[settings.phase]
-        self.optimiser = optimiser or build_optimiser(model, heads, settings.rates)
+        self.optimiser = optimiser or build_optimiser(model, heads, settings.rates, settings.optimiser)
         begin_phase(self.optimiser, settings.rates, self.phase.rate)
-        order = self._order(self.phase.start)
-        self.steps_per_epoch = len(self._batches(order))
+        self.steps_per_epoch = len(self._steps(self._order(self.phase.start)))
         first, end = settings.timeline.span(settings.phase)
-        self.schedule = build_schedule(
+        self.schedule = Schedule(
             self.optimiser,
+            settings.curve,
             (end - first) * self.steps_per_epoch,
             settings.rates.warmup,
             (self.phase.start - first) * self.steps_per_epoch,
         )
+        self.average = Average(model, settings.ema) if settings.ema is not None else None
+        self.mixer = Mixer(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
 
     def fit(self, progress: Callable[[int, int], None] | None = None) -> Fit:
         """Run every epoch and validate after each; leave the best epoch's weights in the model, if no phase follows.
@@ -158,9 +201,12 @@ class Trainer:
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
             value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
+            self.schedule.note(self.settings.metric, value)
             if fit.best_epoch < 0 or is_better(self.settings.metric, value, fit.best_value):
                 fit.best_epoch, fit.best_value = epoch + 1, value
                 best = self._copy() if last else None
+            if last and self.settings.patience and epoch + 1 - fit.best_epoch >= self.settings.patience:
+                break
         if best is not None:
             self.model.load_state_dict(best, strict=False)
         fit.seconds = time.perf_counter() - started
@@ -168,10 +214,15 @@ class Trainer:
         return fit
 
     def _copy(self) -> dict[str, Tensor]:
-        """A copy of what may move: trainable parameters and every buffer."""
+        """A copy of what may move: trainable parameters, or their averages, and every buffer."""
         moving = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         moving |= {name for name, _ in self.model.named_buffers()}
-        return {name: tensor.clone() for name, tensor in self.model.state_dict().items() if name in moving}
+        with self._averaged():
+            return {name: tensor.clone() for name, tensor in self.model.state_dict().items() if name in moving}
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The model has the averaged weights inside, where an average is kept."""
+        return self.average.used() if self.average else nullcontext()
 
     def _order(self, epoch: int) -> Tensor:
         """Rows of one epoch, shuffled, or as the strategy's sampler draws them."""
@@ -184,45 +235,82 @@ class Trainer:
         return train[sampler(torch.where(target.mask, target.value, -1), epoch, generator)]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
-        """The rows of each step; a last one that would stand alone joins the step before: BatchNorm needs two."""
-        parts = list(torch.split(order, self.settings.batch_size))
-        if len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [torch.cat(parts[-2:])]
-        return parts
+        """The rows that pass at once."""
+        return [part for step in self._steps(order) for part in step]
+
+    def _steps(self, order: Tensor) -> list[list[Tensor]]:
+        """The batches of each step of the optimiser."""
+        size = self.settings.batch_size
+        return [_split(step, size) for step in _split(order, size * self.settings.accumulate)]
 
     def _epoch(self, epoch: int, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
         self.model.train()
         order = self._order(epoch)
-        total = torch.zeros((), device=self.settings.device)
+        steps = self._steps(order)
+        losses = torch.zeros(len(steps), device=self.settings.device)
         shown = time.perf_counter()
-        all_steps = self.steps_per_epoch * self.settings.timeline.epochs
+        rows = self.settings.timeline.epochs * len(order)
         with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
             torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
-            for step, (rows, inputs) in enumerate(self._given(self._batches(order), epoch)):
-                total += self._step(rows, inputs) * len(rows)
-                now = time.perf_counter()
-                if progress and now - shown > 0.1:
-                    done = epoch * self.steps_per_epoch + min(step + 1, self.steps_per_epoch)
-                    progress(done * self.settings.batch_size, all_steps * self.settings.batch_size)
-                    shown = now
-        loss = float(total) / len(order)
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise ZooError(f"the loss of epoch {epoch + 1} is {loss}; lower the learning rate (--lr, --backbone-lr)")
-        return loss, len(order)
+            given = self._given([part for step in steps for part in step], epoch)
+            with closing(given):
+                for number, parts in enumerate(steps):
+                    losses[number] = self._step(parts, given)
+                    if number % CHECKED_STEPS == 0 or number == len(steps) - 1:
+                        _refuse_non_finite(losses[: number + 1], steps, epoch)
+                    now = time.perf_counter()
+                    if progress and now - shown > 0.1:
+                        done = epoch * len(order) + (number + 1) * self.settings.batch_size * self.settings.accumulate
+                        progress(min(done, rows), rows)
+                        shown = now
+        sizes = torch.tensor([sum(map(len, parts)) for parts in steps], device=losses.device)
+        return float((losses * sizes).sum()) / len(order), len(order)
 
-    def _given(self, parts: Sequence[Tensor], epoch: int | None) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    def _given(self, parts: Sequence[Tensor], epoch: int | None) -> Given:
         """Each part's rows with what crosses the boundary for them."""
         with closing(self.data.inputs.batches(parts, epoch)) as given:
             yield from zip(parts, given, strict=True)
 
-    def _step(self, rows: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        batch = self._batch(rows, inputs)
-        loss = total_loss(self._forward(batch), batch.targets, self.tasks, self.answers)
-        (loss + self.heads.penalty(self.settings.rates.head_l2)).backward()  # type: ignore[no-untyped-call]
+    def _step(self, parts: Sequence[Tensor], given: Given) -> Tensor:
+        """One step of the optimiser over all its batches; returns their mean loss, without the penalty."""
+        known = self._known(parts)
+        total = torch.zeros((), device=self.settings.device)
+        for number, (rows, inputs) in enumerate(itertools.islice(given, len(parts))):
+            loss = self._loss(self._batch(rows, inputs), known)
+            penalty = self.heads.penalty(self.settings.rates.head_l2) if number == 0 else 0.0
+            (loss + penalty).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
-        return loss.detach()
+        if self.average:
+            self.average.update()
+        return total
+
+    def _known(self, parts: Sequence[Tensor]) -> dict[str, float] | None:
+        """How many labels the batches of one step have, by task: what each of their sums is divided by."""
+        if len(parts) == 1:
+            return None
+        rows = torch.cat(list(parts))
+        return {task.name: float(self.data.targets[task.name].mask[rows].sum()) for task in self.tasks}
+
+    def _loss(self, batch: Batch, known: Mapping[str, float] | None) -> Tensor:
+        share = 1.0
+        if self.mixer:
+            images, share = self.mixer(batch.inputs[0])
+            beside = batch.covariates
+            if beside is not None:
+                beside = share * beside + (1 - share) * beside.roll(1, 0)
+            batch = replace(batch, inputs=(images,), covariates=beside)
+        logits = self._forward(batch)
+        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
+        loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
+        if share < 1:
+            moved = {name: moved_on(target) for name, target in batch.targets.items()}
+            loss = share * loss + (1 - share) * total_loss(logits, moved, self.tasks, self.answers, **options)
+        return loss
 
     def _batch(self, rows: Tensor, inputs: tuple[Tensor, ...]) -> Batch:
         device, data = self.settings.device, self.data
@@ -243,7 +331,33 @@ class Trainer:
         self.model.eval()
         rows, size = self.data.val, max(self.settings.batch_size, 64)
         given = self._given(torch.split(rows, size), None)
-        parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
+        with self._averaged():
+            parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
         logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
         targets = {name: target.take(rows) for name, target in self.data.targets.items()}
         return scores(logits, targets, self.tasks, self.answers, self.settings.metric)
+
+
+def _split(rows: Tensor, size: int) -> list[Tensor]:
+    """Parts of `size` rows; a last one that would stand alone joins the part before: BatchNorm needs two."""
+    parts = list(torch.split(rows, size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _refuse_non_finite(losses: Tensor, steps: Sequence[Sequence[Tensor]], epoch: int) -> None:
+    """Look at the losses of the steps so far.
+
+    Raises:
+        NonFiniteLossError: one of them is not finite; names the first.
+    """
+    finite = torch.isfinite(losses)
+    if bool(finite.all()):
+        return
+    number = int(torch.nonzero(~finite)[0])
+    raise NonFiniteLossError(
+        f"the loss of step {number + 1} of epoch {epoch + 1} is {float(losses[number])}; "
+        "lower the learning rate (--lr, --backbone-lr), or say --clip-norm 1",
+        torch.cat(list(steps[number])).tolist(),
+    )

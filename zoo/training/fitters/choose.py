@@ -17,6 +17,17 @@ from zoo.training.fitters.sweep import Grid, Sweep
 from zoo.training.loop import Data, Settings, Trainer
 from zoo.training.strategy import Answer
 
+LOOP_ONLY = {
+    "accumulate": 1,
+    "optimiser": "adamw",
+    "schedule": "cosine",
+    "clip_norm": None,
+    "ema": None,
+    "label_smoothing": 0.0,
+    "patience": None,
+}
+"""Options that the loop obeys and no other fitter, with what they are where nothing is said."""
+
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
@@ -78,6 +89,10 @@ def check_options(config: TrainConfig, schedule: FreezeSchedule) -> None:
     Grid(learning_rates=config.sweep_lr, strengths=config.sweep_l2)
     if config.sweep and config.fitter != "adamw":
         raise ZooError(f"--sweep trains its candidates with adamw; leave out --sweep or --fitter {config.fitter}")
+    changed = [name for name, usual in LOOP_ONLY.items() if getattr(config, name) != usual]
+    if changed and special != "--fitter adamw":
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise ZooError(f"{special} has a loop of its own, which knows nothing of {flags}; leave out one or the other")
     if not schedule.head_alone and special != "--fitter adamw":
         raise ZooError(
             f"{special} fits heads on features of a frozen backbone, and --freeze {schedule.text} trains part of it; "

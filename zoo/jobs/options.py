@@ -1,0 +1,97 @@
+"""Everything about the options of a run that can be refused before any data are read."""
+
+from __future__ import annotations
+
+import math
+
+from zoo.config import TrainConfig
+from zoo.data.augment import Augmentation, parse_augmentation
+from zoo.errors import ZooError
+from zoo.metrics.classification import check_metric
+from zoo.model.load import one_head
+from zoo.registry.lookup import HEADS, STRATEGIES
+from zoo.run.covariates import imputer_calls
+from zoo.specs import Call, FreezeSchedule, bind, parse_options, parse_schedule
+from zoo.training.fitters.choose import check_options as check_fitting
+from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
+from zoo.training.schedule import parse_curve
+from zoo.training.strategy import bound_target
+
+
+def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentation | None]:
+    """Everything about the options that needs no data; returns the schedule, the head and the augmentation.
+
+    Raises:
+        ZooError: the first thing that is wrong.
+    """
+    _check_numbers(config)
+    check_metric(config.metric)
+    schedule = parse_schedule(config.freeze)
+    check_fitting(config, schedule)
+    if config.batchnorm == "train" and schedule.head_alone:
+        raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
+    _check_engine(config, schedule)
+    augmentation = parse_augmentation(config.augment)
+    if config.views is not None and augmentation is None:
+        raise ZooError("--views counts augmented views of each image; say --augment light too")
+    head = one_head(config.head)
+    bind(head, HEADS.of_call(head).parameters)
+    imputer_calls(config.impute)
+    for option in config.imbalance:
+        _, text = bound_target(option)
+        for call in parse_options(text) if text.strip() not in ("", "none") else ():
+            bind(call, STRATEGIES.of_call(call).parameters)
+    return schedule, head, augmentation
+
+
+def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:
+    """Refuse what the loop cannot do with these options."""
+    choice = parse_optimiser(config.optimiser)
+    parse_curve(config.schedule)
+    given = [config.lr] if schedule.head_alone else [config.lr, config.backbone_lr]
+    if choice.call.name not in RATE_FACTORS and None in given:
+        flags = "--lr" if schedule.head_alone else "--lr and --backbone-lr"
+        raise ZooError(f"there are no default learning rates for --optimiser {choice.call.name}; say {flags}")
+    if (config.mixup or config.cutmix) and schedule.head_alone:
+        raise ZooError(
+            "--mixup and --cutmix mix images, and --freeze head trains on features that are computed once for each "
+            "image; let part of the backbone train, as with --freeze last(1)"
+        )
+    for name, value, low, high in (
+        ("ema", config.ema, "more than 0", "less than 1"),
+        ("layer-decay", config.layer_decay, "more than 0", "at most 1"),
+        ("label-smoothing", config.label_smoothing, "at least 0", "less than 1"),
+    ):
+        if value is not None and not _between(value, low, high):
+            raise ZooError(f"--{name} must be {low} and {high}, not {value}")
+    for name, value in {"mixup": config.mixup, "cutmix": config.cutmix}.items():
+        if not 0 <= value < math.inf:
+            raise ZooError(f"--{name} must be at least 0, not {value}")
+
+
+def _between(value: float, low: str, high: str) -> bool:
+    above = value > 0 if low.startswith("more") else value >= 0
+    return above and (value < 1 if high.startswith("less") else value <= 1)
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
+    positive |= {"backbone-lr": config.backbone_lr, "workers": config.workers, "views": config.views}
+    positive |= {"accumulate": config.accumulate, "clip-norm": config.clip_norm, "patience": config.patience}
+    for name, value in positive.items():
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ZooError(f"--{name} must be positive, not {value}")
+    for name, part in {"test-fraction": config.test_fraction, "val-fraction": config.val_fraction}.items():
+        if not 0 <= part < 1:
+            raise ZooError(f"--{name} must be at least 0 and less than 1, not {part}")
+    if not 0 <= config.seed < 2**32 - 1:
+        raise ZooError(f"--seed must be between 0 and {2**32 - 2}, not {config.seed}")
+    for name, share in {
+        "weight-decay": config.weight_decay,
+        "head-l2": config.head_l2,
+        "warmup": config.warmup,
+    }.items():
+        if share is None:
+            continue
+        if not 0 <= share < math.inf or (name == "warmup" and share > 1):
+            raise ZooError(f"--{name} must be {'between 0 and 1' if name == 'warmup' else 'at least 0'}, not {share}")
