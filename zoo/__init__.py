@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zoo.jobs.evaluate import evaluate
     from zoo.jobs.listing import list_backbones
     from zoo.jobs.predict import predict
-    from zoo.jobs.train import train
+    from zoo.jobs.train import resume, train
     from zoo.model.freeze import freeze
     from zoo.model.load import adapt_head, load
 
@@ -25,10 +25,11 @@ _HOMES = {
     "list_backbones": "zoo.jobs.listing",
     "load": "zoo.model.load",
     "predict": "zoo.jobs.predict",
+    "resume": "zoo.jobs.train",
     "train": "zoo.jobs.train",
 }
 
-__all__ = ["adapt_head", "evaluate", "freeze", "list_backbones", "load", "predict", "train"]
+__all__ = ["adapt_head", "evaluate", "freeze", "list_backbones", "load", "predict", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

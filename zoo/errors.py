@@ -8,7 +8,13 @@ from __future__ import annotations
 
 
 class ZooError(Exception):
-    """A request that cannot be met; the message says why and what to do."""
+    """A request that cannot be met; the message says why and what to do.
+
+    Attributes:
+        exit_code: of the command line.
+    """
+
+    exit_code = 2
 
 
 class UnknownNameError(ZooError):

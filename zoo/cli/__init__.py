@@ -91,7 +91,7 @@ def _run(command: str, words: list[str], *, debug: bool) -> int:
         if debug:
             raise
         sys.stderr.write(f"zoo {command}: {error}\n")
-        return 2 if isinstance(error, ZooError) else 1
+        return error.exit_code if isinstance(error, ZooError) else 1
     except KeyboardInterrupt:
         if debug:
             raise

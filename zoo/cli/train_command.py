@@ -7,15 +7,22 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.output import parse, write, write_json
-from zoo.config import TrainConfig
+from zoo.config import ResumeConfig, TrainConfig
 
 if TYPE_CHECKING:
     from zoo.jobs.planning import Plan
+    from zoo.jobs.train import TrainResult
     from zoo.specs import Interval
 
 
 def run(words: Sequence[str]) -> None:
     """Fine-tune and say what came of it."""
+    if any(word == "--resume" or word.startswith("--resume=") for word in words):
+        again = parse(ResumeConfig, "train", words)
+        from zoo.jobs.train import resume
+
+        _show(resume(again.resume, quiet=again.quiet), as_json=again.json)
+        return
     config = parse(TrainConfig, "train", words)
     from zoo.jobs.progress import Reporter
     from zoo.jobs.train import explain_training, run_training
@@ -23,8 +30,11 @@ def run(words: Sequence[str]) -> None:
     if config.explain:
         show_plans(explain_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
         return
-    result = run_training(config, Reporter(quiet=config.quiet))
-    if config.json:
+    _show(run_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
+
+
+def _show(result: TrainResult, *, as_json: bool) -> None:
+    if as_json:
         write_json({"run": str(result.folder), "metrics": result.metrics})
         return
     show_run(result.run, result.metrics)

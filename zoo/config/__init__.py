@@ -3,7 +3,7 @@
 from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
 from zoo.config.kit import CheckConfig, NewPluginConfig
-from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, TrainConfig
+from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, ResumeConfig, TrainConfig
 
 __all__ = [
     "CacheConfig",
@@ -15,5 +15,6 @@ __all__ = [
     "NewPluginConfig",
     "PluginsConfig",
     "PredictConfig",
+    "ResumeConfig",
     "TrainConfig",
 ]

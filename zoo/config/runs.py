@@ -15,6 +15,7 @@ class TrainConfig:
 
     DATA is a folder (class/image, or train|val|test/class/image), a CSV or Parquet file whose columns are named by
     --image, --target, --covariate, --group, --weight and --split, or the name of a data set that a plugin offers.
+    `zoo train --resume RUN` goes on with a run that was interrupted.
     """
 
     data: Positional[str]
@@ -147,8 +148,22 @@ class TrainConfig:
     """cpu, cuda or cuda:1; by default the GPU where there is one."""
     workers: int | None = None
     """Threads that decode images; by default one a core."""
+    save_every: float = 60.0
+    """Seconds of training, more or less, after which the state is saved that --resume goes on from."""
     overwrite: bool = False
     """Replace a run that is in the way."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeConfig:
+    """Go on with a run that was interrupted, with the options that it was begun with."""
+
+    resume: Path
+    """The run folder."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,20 +15,20 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
-from zoo.features.extract import Kept
 from zoo.features.prefix import Recipe, weights_digest
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
-from zoo.jobs.planning import Plan, choose, make_plan
+from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
+from zoo.jobs.resume import Checkpoints, Resumed
+from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.model.freeze import Frozen, freeze_parts
-from zoo.specs import Phase, Timeline
+from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Fit, NonFiniteLossError, Settings, Suffix, Trainer
-from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_optimiser
+from zoo.training.loop import Data, Fit, NonFiniteLossError, Suffix, Trainer
+from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
-from zoo.training.schedule import parse_curve
 
 NAMED_FILES = 8
 """So many files of a step are named in a message."""
@@ -36,110 +36,131 @@ NAMED_FILES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one interval gave.
+    """What one interval gave; all of it JSON values in the end, because an interrupted run keeps those that are over.
 
     Attributes:
-        waited: seconds for which the loop waited for data, where they are read ahead.
-        features, planned: seconds before its first epoch.
+        fit: what training gave.
+        decisions: that it was computed by.
+        planned, features: seconds before its first epoch.
+        computed, there: rows that went through the frozen part, and rows that had before.
+        problems: sentences about the cache.
+        compared: prediction and truth.
+        verified: frozen tensors that were compared with what they were.
     """
 
-    job: Job
-    plan: Plan
-    frozen: Frozen
     fit: Fit
-    rates: Rates
-    kept: list[Kept]
-    waited: float | None
+    decisions: tuple[Decision, ...]
     planned: float
     features: float
+    computed: int
+    there: int
+    problems: tuple[str, ...]
+    compared: Mapping[str, Any]
+    verified: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> _Part:
+        """From `asdict` through JSON."""
+        decisions = tuple(Decision(**each) for each in values["decisions"])
+        problems = tuple(values["problems"])
+        return cls(**{**values, "fit": Fit(**values["fit"]), "decisions": decisions, "problems": problems})
 
 
-def fit(job: Job) -> Fitted:
+def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     """Plan, compute what is computed once, and train, for each interval; choose how features are computed at inference.
+
+    Args:
+        job: the run.
+        resumed: what it goes on from.
 
     Raises:
         IntegrityError: something that an interval froze has moved when it ends.
+        InterruptedRunError: the run was asked to stop; its state is saved.
     """
     check_fitter(job.model.heads, job.answers, job.config.fitter, sweep=job.config.sweep)
-    several = len(job.intervals) > 1
+    checkpoints = Checkpoints(job, resumed=resumed is not None)
+    if resumed is not None:
+        resumed.check(job)
+    state, around = (resumed.state, resumed.around) if resumed else (None, {})
+    parts = [_Part.from_json(each) for each in around.get("parts", ())]
     # One optimiser holds every parameter from the first step on, and goes on with its moments from phase to phase.
     alone = len(job.intervals) == 1 and job.policy.head_alone
-    optimiser = None if alone else _optimiser(job)
-    parts: list[_Part] = []
-    compared = 0
+    optimiser = None if alone else optimiser_of(job)
     with _deterministic(job.config.deterministic):
-        for number in range(len(job.intervals)):
-            part = _interval(replace(job, interval=number), optimiser)
-            compared += part.frozen.verify()
+        for number in range(len(parts), len(job.intervals)):
+            own = replace(job, interval=number)
+            checkpoints.around = {"parts": [asdict(part) for part in parts]}
+            part, plan, frozen, rates = _interval(own, optimiser, checkpoints, state, around.get("plan"))
             parts.append(part)
-        last = parts[-1]
+            state, around = None, {}
         began = time.perf_counter()
-        recipe, later = _at_inference(last.job, last.plan)
+        recipe, later = _at_inference(own, plan)
         closing = time.perf_counter() - began
-    kept = [each for part in parts for each in part.kept]
-    rows = sum(each.computed for each in kept)
-    done = Decision(
-        what="rows through the frozen part",
-        choice=f"{rows} computed",
-        why=f"{sum(len(each.ids) for each in kept) - rows} were there",
-    )
-    decisions = [_named(decision, part, several) for part in parts for decision in _decisions_of(part)]
+    computed, there = sum(part.computed for part in parts), sum(part.there for part in parts)
+    done = Decision(what="rows through the frozen part", choice=f"{computed} computed", why=f"{there} were there")
+    several = len(parts) > 1
+    decisions = [_named(each, job, number) for number, part in enumerate(parts) for each in part.decisions]
     return Fitted(
         fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(*decisions, *((done,) if kept else ()), *later),
-        rates=last.rates,
+        decisions=(*decisions, *((done,) if computed + there else ()), *later),
+        rates=rates,
         seconds={
             "plan": sum(part.planned for part in parts),
             "features": sum(part.features for part in parts) + closing,
             "train": sum(part.fit.seconds for part in parts),
         },
-        computed=rows,
-        plan=_compared(last) if not several else {"intervals": [_compared(part) for part in parts]},
-        problems=tuple(dict.fromkeys(said for each in kept for said in each.problems)),
-        frozen=last.frozen,
-        verified=compared,
+        computed=computed,
+        plan=parts[0].compared if not several else {"intervals": [part.compared for part in parts]},
+        problems=tuple(dict.fromkeys(said for part in parts for said in part.problems)),
+        frozen=frozen,
+        verified=sum(part.verified for part in parts),
     )
 
 
-def _interval(job: Job, optimiser: torch.optim.Optimizer | None) -> _Part:
-    """Freeze, plan, compute and train one interval."""
+def _interval(
+    job: Job,
+    optimiser: torch.optim.Optimizer | None,
+    checkpoints: Checkpoints,
+    state: State | None,
+    planned: Mapping[str, Any] | None,
+) -> tuple[_Part, Plan, Frozen, Rates]:
+    """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted."""
     started = time.perf_counter()
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
-    plan = make_plan(job)
-    planned = time.perf_counter()
+    plan = make_plan(job) if planned is None else plan_again(job, planned)
+    checkpoints.around = {**checkpoints.around, "plan": plan_json(plan)}
+    ready = time.perf_counter()
     inputs, kept = inputs_of(job, plan)
-    if job.interval == 0:  # later the heads have learned to read features by the statistics that they have
+    if job.interval == 0 and state is None:  # later the heads have learned to read features by the statistics they have
         standardise(job, plan, kept)
     computed = time.perf_counter()
     rates = rates_of(job, cached=plan.boundary.whole)
-    found, waited = _train(job, plan, inputs, rates, optimiser)
-    return _Part(
-        job=job,
-        plan=plan,
-        frozen=frozen,
+    found, waited = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
+    features = computed - ready
+    part = _Part(
         fit=found,
-        rates=rates,
-        kept=kept,
-        waited=waited,
-        planned=planned - started,
-        features=computed - planned,
+        decisions=(
+            *plan.decisions,
+            *_waiting(waited, found.seconds),
+            *_prediction(plan, features, found.seconds),
+        ),
+        planned=ready - started,
+        features=features,
+        computed=sum(each.computed for each in kept),
+        there=sum(len(each.ids) - each.computed for each in kept),
+        problems=tuple(said for each in kept for said in each.problems),
+        compared=_compared(plan, features, found.seconds),
+        verified=frozen.verify(),
     )
+    return part, plan, frozen, rates
 
 
-def _decisions_of(part: _Part) -> tuple[Decision, ...]:
-    return (
-        *part.plan.decisions,
-        *_waiting(part.waited, part.fit.seconds),
-        *_prediction(part.plan, part.features, part.fit.seconds),
-    )
-
-
-def _named(decision: Decision, part: _Part, several: bool) -> Decision:
+def _named(decision: Decision, job: Job, number: int) -> Decision:
     """The decision, with the epochs that it is about where there are several intervals."""
-    if not several:
+    if len(job.intervals) == 1:
         return decision
-    interval = part.job.intervals[part.job.interval]
+    interval = job.intervals[number]
     return replace(decision, what=f"epochs {interval.start + 1} to {interval.stop}: {decision.what}")
 
 
@@ -158,11 +179,6 @@ def _joined(fits: Sequence[Fit]) -> Fit:
     )
 
 
-def _optimiser(job: Job) -> torch.optim.Optimizer:
-    choice = parse_optimiser(job.config.optimiser)
-    return build_optimiser(job.model, job.model.heads, rates_of(job, cached=False), choice, job.model.view)
-
-
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
@@ -175,35 +191,18 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def rates_of(job: Job, *, cached: bool) -> Rates:
-    """Learning rates and penalties: what was asked for, else by the size of the data and the kind of the head."""
-    config, heads, rows = job.config, job.model.heads, len(job.data.splits.train)
-    default = 1e-3
-    if cached and heads.one_layer:
-        # One layer on fixed features bears a larger step than layers behind layers, most of all a linear one.
-        default = min(1e-2, 12.8 / heads.width) if heads.linear else 3e-3
-    # A Gaussian prior on the weights. Of a linear head such that logits of standardised features have a standard
-    # deviation of 2: it does as well as a logistic regression whose strength was tuned (README, "The head"). Other
-    # heads have no such formula: a variance of 0.1 a weight gave the lowest validation loss of a perceptron on ELPV,
-    # where the linear head's prior, thirty times as strong, cost it 0.07 of its balanced accuracy.
-    prior = heads.width / (4 * rows) if heads.linear else 10 / rows
-    factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
-    return Rates(
-        head=config.lr or factor * default,
-        backbone=config.backbone_lr or factor * 1e-4,
-        layer_decay=config.layer_decay,
-        weight_decay=config.weight_decay,
-        head_l2=prior if config.head_l2 is None else config.head_l2,
-        warmup=config.warmup,
-    )
-
-
 def _train(
-    job: Job, plan: Plan, inputs: Inputs, rates: Rates, optimiser: torch.optim.Optimizer | None
+    job: Job,
+    plan: Plan,
+    inputs: Inputs,
+    rates: Rates,
+    optimiser: torch.optim.Optimizer | None,
+    checkpoints: Checkpoints,
+    state: State | None,
 ) -> tuple[Fit, float | None]:
     """Train; returns how long the loop waited for data, where they are read ahead."""
     model, config = job.model, job.config
-    data, settings = _data(job, inputs), _settings(job, plan, rates)
+    data, settings = _data(job, inputs), settings_of(job, plan, rates)
     waited = inputs.waited_seconds if isinstance(inputs, Prefetched) else None
     with _naming_files(job), job.reporter.bar("training", "images") as progress, _suffix(job, plan) as suffix:
         if plan.boundary.whole and optimiser is None:
@@ -222,7 +221,11 @@ def _train(
         else:
             own = model.heads if plan.boundary.whole else model
             trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
-            found = trainer.fit(progress)
+            trainer.keeper = checkpoints
+            if state is not None:
+                restore(trainer, state)
+            with checkpoints.listening():
+                found = trainer.fit(progress)
     return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None
 
 
@@ -266,40 +269,6 @@ def _data(job: Job, inputs: Inputs) -> Data:
     )
 
 
-def _settings(job: Job, plan: Plan, rates: Rates) -> Settings:
-    config = job.config
-    phases = [
-        Phase(
-            name=each.policy.text,
-            start=each.start,
-            stop=each.stop,
-            trainable=each.policy.select(job.model.view).parameters,
-            rate=each.rate,
-            restart=each.restart,
-        )
-        for each in job.intervals
-    ]
-    return Settings(
-        timeline=Timeline(phases=tuple(phases)),
-        phase=job.interval,
-        rates=rates,
-        batch_size=config.batch_size,
-        metric=config.metric,
-        seed=config.seed,
-        autocast=plan.compute.autocast,
-        device=job.device,
-        optimiser=parse_optimiser(config.optimiser),
-        curve=parse_curve(config.schedule),
-        accumulate=config.accumulate,
-        clip_norm=config.clip_norm,
-        ema=config.ema,
-        smoothing=config.label_smoothing,
-        mixup=config.mixup if plan.mode == "whole" else 0.0,
-        cutmix=config.cutmix if plan.mode == "whole" else 0.0,
-        patience=config.patience,
-    )
-
-
 def _at_inference(job: Job, plan: Plan) -> tuple[Recipe, tuple[Decision, ...]]:
     """How features are computed at inference: as they were where the backbone is frozen, else chosen anew."""
     if plan.boundary.whole:
@@ -327,11 +296,11 @@ def _prediction(plan: Plan, features: float, train: float) -> tuple[Decision, ..
     return (Decision(what="prediction", choice=choice, why=f"it took {features:.1f} s and {train:.1f} s"),)
 
 
-def _compared(part: _Part) -> dict[str, Any]:
+def _compared(plan: Plan, features: float, train: float) -> dict[str, Any]:
     """Prediction and truth, JSON values."""
-    taken = part.plan.found[0]
+    taken = plan.found[0]
     return {
         "predicted": {"features": taken.features, "train": taken.train},
-        "actual": {"features": part.features, "train": part.fit.seconds},
-        "alternatives": [asdict(each) for each in part.plan.found],
+        "actual": {"features": features, "train": train},
+        "alternatives": [asdict(each) for each in plan.found],
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
 from zoo.features.extract import View, extract, missing_rows, prefix_features
 from zoo.features.memory import available_memory
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Mode, Room, Size, alternatives
-from zoo.features.prefix import Prefix, weights_digest
+from zoo.features.prefix import Prefix, Recipe, weights_digest
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure
 from zoo.probe import disk_speed
@@ -60,6 +62,44 @@ class Plan:
         if self.chosen is None:
             raise ValueError("this plan has no prefix")
         return self.chosen.prefix
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What `plan_again` needs to compute as this plan does, JSON values."""
+    return {
+        "mode": plan.mode,
+        "compute": asdict(plan.compute),
+        "recipe": asdict(plan.chosen.prefix.recipe) if plan.chosen else None,
+        "views": plan.views,
+        "resident": plan.resident,
+    }
+
+
+def plan_again(job: Job, kept: Mapping[str, Any]) -> Plan:
+    """The plan of an interrupted run, from what `plan_json` gave; nothing is measured."""
+    model = job.model
+    model.to(job.device)
+    compute = Compute(**kept["compute"])
+    model.to(memory_format=compute.layout)
+    boundary = find_boundary(
+        model.view, model.kind, job.policy, job.data.images.pixels(np.resize(job.data.splits.train, 3))
+    )
+    decision = Decision(what="plan", choice=kept["mode"], why="as before the run was interrupted")
+    chosen = None
+    if kept["recipe"] is not None:
+        prefix = Prefix(boundary.view, boundary.kind, Recipe(**kept["recipe"]), job.device, boundary.cut)
+        chosen = Chosen(prefix=prefix, decisions=())
+    return Plan(
+        boundary=boundary,
+        mode=kept["mode"],
+        compute=compute,
+        chosen=chosen,
+        digest=weights_digest(model.backbone, boundary.behind),
+        views=kept["views"],
+        resident=kept["resident"],
+        found=(Alternative(mode=kept["mode"]),),
+        decisions=(decision,),
+    )
 
 
 def make_plan(job: Job) -> Plan:

@@ -26,6 +26,7 @@ from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
+from zoo.jobs.resume import Resumed, drop_options, finished
 from zoo.jobs.statistics import settle
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze_parts
@@ -78,6 +79,19 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
     return run_training(config, Reporter(quiet=config.quiet))
 
 
+def resume(run: str | Path, *, quiet: bool = False) -> TrainResult:
+    """Go on with a run that was interrupted; the same as `zoo train --resume`.
+
+    The run ends with the weights that it would have had without the interruption: bit for bit on the same machine,
+    with the same number of threads and the same versions, on a CPU in float32.
+
+    Raises:
+        ZooError: there is nothing to go on from, or the data have changed since.
+    """
+    resumed = Resumed(Path(run))
+    return _trained(resumed.config, Reporter(quiet=quiet), resumed)
+
+
 def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
     """Run the main job; what is cheap to refuse is refused before anything is computed."""
     with leaving_no_empty(config.out):
@@ -91,17 +105,18 @@ def leaving_no_empty(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        drop_options(folder)
         if not there:
             with suppress(OSError):  # not empty, or never made
                 folder.rmdir()
         raise
 
 
-def _trained(config: TrainConfig, reporter: Reporter) -> TrainResult:
+def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = None) -> TrainResult:
     clock = Clock()
-    job = _start(config, reporter, clock)
+    job = _start(config, reporter, clock, claimed=resumed is None)
     try:
-        fitted = fit(job)
+        fitted = fit(job, resumed)
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise ZooError(f"out of memory on {job.device}: {said}; try a smaller --batch-size") from None
@@ -115,6 +130,7 @@ def _trained(config: TrainConfig, reporter: Reporter) -> TrainResult:
         started=clock.started,
     )
     metrics, run = save_outcome(outcome)
+    finished(config.out)
     return TrainResult(folder=config.out, metrics=metrics, run=run)
 
 

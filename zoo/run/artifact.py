@@ -38,6 +38,9 @@ Names = Mapping[tuple[str, str], str]
 
 FILES = ("model.safetensors", "metrics.json", "history.csv", "predictions.csv", "splits.csv", "report.html", "run.json")
 
+OPTIONS, CHECKPOINT = "resume.json", "checkpoint.safetensors"
+"""What an interrupted run goes on from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -77,6 +80,8 @@ def claim(folder: Path, *, overwrite: bool) -> None:
         raise RunError(f"{folder} is a file; a run is a folder")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         what = "holds a run" if (folder / "run.json").exists() else "is not empty"
+        if (folder / OPTIONS).exists():
+            what = f"holds a run that was interrupted: go on with zoo train --resume {folder}"
         raise RunError(f"{folder} {what}; choose another --out, or say --overwrite")
     if folder.exists():
         _refuse_foreign(folder)
@@ -92,11 +97,11 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 def _refuse_foreign(folder: Path) -> None:
     """Nothing that a run did not write is overwritten: a user's own splits.csv is not ours."""
     held = {path.name for path in folder.iterdir()}
-    foreign = sorted(held - set(FILES))
+    foreign = sorted(held - {*FILES, OPTIONS, CHECKPOINT})
     if "run.json" in held:
         if "format" not in read_json(folder / "run.json"):
             raise RunError(f"{folder}/run.json was not written by backbone-zoo; choose another --out")
-    elif held and ("model.safetensors" not in held or foreign):
+    elif held and (not {"model.safetensors", OPTIONS} & held or foreign):
         raise RunError(f"{folder} holds no run but {', '.join(sorted(held)[:3])}; choose another --out")
 
 

@@ -20,6 +20,7 @@ from zoo.metrics.classification import is_better
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.average import Average
+from zoo.training.checkpoint import Keeper, Position, random_states, set_random_states, state_of
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
 from zoo.training.mixing import Mixer, moved_on
@@ -151,6 +152,9 @@ class Trainer:
         answers: to imbalance, by task.
         settings: how.
         optimiser: over the parameters of `model` and perhaps more, from the phase before; by default a new one.
+
+    Attributes:
+        keeper: is offered the state after every step and every epoch; None for nobody.
     """
 
     def __init__(
@@ -178,6 +182,9 @@ class Trainer:
             settings.rates.warmup,
             (self.phase.start - first) * self.steps_per_epoch,
         )
+        self.keeper: Keeper | None = None
+        self.found, self.at = Fit(), Position(epoch=self.phase.start)
+        self.best: dict[str, Tensor] | None = None
         self.average = Average(model, settings.ema) if settings.ema is not None else None
         self.mixer = Mixer(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
 
@@ -187,38 +194,48 @@ class Trainer:
         Args:
             progress: called about ten times a second with rows seen and rows to see.
         """
-        fit, started = Fit(), time.perf_counter()
-        best: dict[str, Tensor] | None = None
+        fit, started, metric = self.found, time.perf_counter(), self.settings.metric
         training = 0.0
         rows = 0
         last = self.phase is self.settings.timeline.phases[-1]
-        for epoch in range(self.phase.start, self.phase.stop):
-            began = time.perf_counter()
-            loss, seen = self._epoch(epoch, progress)
+        while self.at.epoch < self.phase.stop:
+            epoch, began = self.at.epoch, time.perf_counter()
+            loss, seen = self._epoch(progress)
             training, rows = training + time.perf_counter() - began, rows + seen
             row = {"epoch": epoch + 1.0, "train_loss": loss, **self.validate()}
             row["learning_rate"] = float(self.schedule.get_last_lr()[0])
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
-            value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
-            self.schedule.note(self.settings.metric, value)
-            if fit.best_epoch < 0 or is_better(self.settings.metric, value, fit.best_value):
+            value = row[f"{self.tasks[0].name}/{metric}"]
+            self.schedule.note(metric, value)
+            if fit.best_epoch < 0 or is_better(metric, value, fit.best_value):
                 fit.best_epoch, fit.best_value = epoch + 1, value
-                best = self._copy() if last else None
-            if last and self.settings.patience and epoch + 1 - fit.best_epoch >= self.settings.patience:
-                break
-        if best is not None:
-            self.model.load_state_dict(best, strict=False)
-        fit.seconds = time.perf_counter() - started
+                self.best = self._copy() if last else None
+            patience = self.settings.patience if last else None
+            over = patience is not None and epoch + 1 - fit.best_epoch >= patience
+            self.at = Position(epoch=self.phase.stop if over else epoch + 1)
+            self._offer()
+        if self.best is not None:
+            self.model.load_state_dict(self.best, strict=False)
+        fit.seconds += time.perf_counter() - started
         fit.rows_per_second = rows / training if training else 0.0
         return fit
 
+    def _offer(self) -> None:
+        if self.keeper and self.keeper.due():
+            self.at.random = random_states(self.settings.device)
+            self.keeper.save(state_of(self))
+
+    def moving(self) -> dict[str, Tensor]:
+        """What may move, by name: trainable parameters and every buffer."""
+        names = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        names |= {name for name, _ in self.model.named_buffers()}
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name in names}
+
     def _copy(self) -> dict[str, Tensor]:
-        """A copy of what may move: trainable parameters, or their averages, and every buffer."""
-        moving = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        moving |= {name for name, _ in self.model.named_buffers()}
+        """A copy of what may move, of averages where they are kept."""
         with self._averaged():
-            return {name: tensor.clone() for name, tensor in self.model.state_dict().items() if name in moving}
+            return {name: tensor.clone() for name, tensor in self.moving().items()}
 
     def _averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights inside, where an average is kept."""
@@ -243,28 +260,37 @@ class Trainer:
         size = self.settings.batch_size
         return [_split(step, size) for step in _split(order, size * self.settings.accumulate)]
 
-    def _epoch(self, epoch: int, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
+    def _epoch(self, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
+        """The rest of the epoch that is under way; its mean loss and how many rows that rest had."""
         self.model.train()
-        order = self._order(epoch)
-        steps = self._steps(order)
-        losses = torch.zeros(len(steps), device=self.settings.device)
+        epoch, done, device = self.at.epoch, self.at.step, self.settings.device
+        steps = self._steps(self._order(epoch))
+        sizes = [sum(map(len, parts)) for parts in steps]
+        losses = torch.zeros(len(steps), device=device)
+        if self.at.losses is not None:
+            losses[:done] = self.at.losses
+        self.at.losses = losses
         shown = time.perf_counter()
-        rows = self.settings.timeline.epochs * len(order)
-        with torch.random.fork_rng(devices=[self.settings.device] if self.settings.device.type == "cuda" else []):
-            torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
-            given = self._given([part for step in steps for part in step], epoch)
-            with closing(given):
-                for number, parts in enumerate(steps):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if done:
+                set_random_states(self.at.random, device)
+            else:
+                torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
+            with closing(self._given([part for step in steps[done:] for part in step], epoch)) as given:
+                for number, parts in enumerate(steps[done:], done):
                     losses[number] = self._step(parts, given)
                     if number % CHECKED_STEPS == 0 or number == len(steps) - 1:
                         _refuse_non_finite(losses[: number + 1], steps, epoch)
                     now = time.perf_counter()
                     if progress and now - shown > 0.1:
-                        done = epoch * len(order) + (number + 1) * self.settings.batch_size * self.settings.accumulate
-                        progress(min(done, rows), rows)
+                        whole = sum(sizes)
+                        progress(epoch * whole + sum(sizes[: number + 1]), self.settings.timeline.epochs * whole)
                         shown = now
-        sizes = torch.tensor([sum(map(len, parts)) for parts in steps], device=losses.device)
-        return float((losses * sizes).sum()) / len(order), len(order)
+                    self.at.step = number + 1
+                    if number < len(steps) - 1:  # after the last one comes validation, and then another offer
+                        self._offer()
+        total = (losses * torch.tensor(sizes, device=device)).sum()
+        return float(total) / sum(sizes), sum(sizes[done:])
 
     def _given(self, parts: Sequence[Tensor], epoch: int | None) -> Given:
         """Each part's rows with what crosses the boundary for them."""

@@ -18,7 +18,8 @@ Groups = Sequence[dict[str, Any]]
 TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adamw": (torch.optim.AdamW, {"fused": True}),
     "adam": (torch.optim.Adam, {"fused": True}),
-    "sgd": (torch.optim.SGD, {"fused": True, "momentum": 0.9, "nesterov": True}),
+    # fused SGD fails where some parameters of a group got their first gradient later than others: a thawed block
+    "sgd": (torch.optim.SGD, {"foreach": True, "momentum": 0.9, "nesterov": True}),
 }
 """Optimisers that are torch's own, with what they take unless the user says otherwise; all others are timm's."""
 
@@ -106,14 +107,14 @@ def _options(call: Call) -> dict[str, Any]:
 def _of_timm(call: Call) -> tuple[Any, dict[str, Any]]:
     from timm import optim
 
-    known: list[str] = sorted({*TORCH, *map(str, optim.list_optimizers())})
+    known: list[str] = sorted({*TORCH, *map(str, optim.list_optimizers())})  # type: ignore[attr-defined]
     if call.name not in known:
         close = difflib.get_close_matches(call.name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         call.fail(f"unknown optimiser {call.name!r}; there are adamw, adam, sgd and timm's {', '.join(known)}{hint}")
-    if optim.get_optimizer_info(call.name).second_order:
+    if optim.get_optimizer_info(call.name).second_order:  # type: ignore[attr-defined]
         call.fail(f"{call.name} needs gradients of gradients, which this loop does not compute")
-    return optim.get_optimizer_class(call.name, bind_defaults=True), {}
+    return optim.get_optimizer_class(call.name, bind_defaults=True), {}  # type: ignore[attr-defined]
 
 
 ADAMW = parse_optimiser("adamw")

@@ -144,6 +144,16 @@ class Schedule(torch.optim.lr_scheduler.LambdaLR):
             return self.shrunk * (step + 1) / self.rising
         return self.shrunk * self.curve.after(min(1.0, (step - self.rising) / max(1, self.steps - self.rising)))
 
+    @property
+    def validation(self) -> dict[str, float | int | None]:
+        """What validation has done to it so far, JSON values."""
+        return {"shrunk": self.shrunk, "best": None if math.isnan(self._best) else self._best, "waited": self._waited}
+
+    def go_to(self, step: int, shrunk: float, best: float | None, waited: int) -> None:
+        """Be where a schedule was after `step` steps; the groups' rates are the caller's to set."""
+        self.last_epoch, self._step_count = step, step + 1
+        self.shrunk, self._best, self._waited = shrunk, math.nan if best is None else best, waited
+
     def note(self, metric: str, value: float) -> None:
         """Validation after an epoch."""
         if not isinstance(self.curve, Plateau):

@@ -1,0 +1,152 @@
+"""The state of a trainer as tensors and JSON values, and back: what training goes on from bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from zoo.training.loop import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A trainer between two steps.
+
+    Attributes:
+        tensors: contiguous copies on the CPU, by name.
+        values: JSON values.
+    """
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Position:
+    """How far training is.
+
+    Attributes:
+        epoch: over are those before it, from the start of the run.
+        step: steps of it that are over.
+        losses: of those steps, float32 (step,).
+        random: states of torch's generators between the two steps, by device type.
+    """
+
+    epoch: int
+    step: int = 0
+    losses: Tensor | None = None
+    random: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Keeper(Protocol):
+    """Keeps states of a trainer."""
+
+    def due(self) -> bool:
+        """Whether one is wanted now; asked after every step."""
+        ...
+
+    def save(self, state: State) -> None:
+        """Keep this one; may raise to end the training."""
+        ...
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that a step may draw from."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """What `random_states` gave."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def state_of(trainer: Trainer) -> State:
+    """Everything that the next step of `trainer` depends on beside its data and settings, and what is kept so far."""
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    tensors = {f"model.{name}": own for name, own in trainer.moving().items()}
+    plain: dict[str, dict[str, Any]] = {}
+    for parameter, memory in trainer.optimiser.state.items():
+        for key, own in memory.items():
+            if isinstance(own, Tensor):
+                tensors[f"optimiser.{names[id(parameter)]}.{key}"] = own
+            else:
+                plain.setdefault(names[id(parameter)], {})[key] = own
+    tensors |= {f"best.{name}": own for name, own in (trainer.best or {}).items()}
+    if trainer.average:
+        tensors |= {f"average.{name}": own for name, own in trainer.average.values.items()}
+    at, schedule = trainer.at, trainer.schedule
+    tensors |= {f"random.{name}": own for name, own in at.random.items()}
+    if at.losses is not None:
+        tensors["losses"] = at.losses[: at.step]
+    return State(
+        tensors={
+            name: own.detach().cpu().clone(memory_format=torch.contiguous_format) for name, own in tensors.items()
+        },
+        values={
+            "epoch": at.epoch,
+            "step": at.step,
+            "fit": asdict(trainer.found),
+            "has_best": trainer.best is not None,
+            "memory": plain,
+            "rates": [group["lr"] for group in trainer.optimiser.param_groups],
+            "schedule": {"step": schedule.last_epoch, **schedule.validation},
+            "average_steps": trainer.average.steps if trainer.average else 0,
+        },
+    )
+
+
+@torch.no_grad()
+def restore(trainer: Trainer, state: State) -> None:
+    """Put `trainer`, built anew with the same data and settings, where `state` was taken."""
+    tensors, values, device = state.tensors, state.values, trainer.settings.device
+    own = trainer.model.state_dict()
+    for name, tensor in _below(tensors, "model").items():
+        own[name].copy_(tensor)
+    memory: dict[str, dict[str, Any]] = {name: dict(held) for name, held in values["memory"].items()}
+    for name, tensor in _below(tensors, "optimiser").items():
+        owner, _, key = name.rpartition(".")
+        memory.setdefault(owner, {})[key] = tensor
+    for name, held in memory.items():
+        parameter = trainer.model.get_parameter(name)
+        trainer.optimiser.state[parameter] = {key: _beside(parameter, value) for key, value in held.items()}
+    if trainer.average:
+        for name, tensor in _below(tensors, "average").items():
+            trainer.average.values[name].copy_(tensor)
+        trainer.average.steps = int(values["average_steps"])
+    for group, rate in zip(trainer.optimiser.param_groups, values["rates"], strict=True):
+        group["lr"] = rate
+    trainer.schedule.go_to(**values["schedule"])
+    trainer.found = type(trainer.found)(**values["fit"])
+    if values["has_best"]:
+        trainer.best = {name: tensor.to(device) for name, tensor in _below(tensors, "best").items()}
+    losses = tensors.get("losses")
+    trainer.at = Position(
+        epoch=int(values["epoch"]),
+        step=int(values["step"]),
+        losses=None if losses is None else losses.to(device),
+        random=_below(tensors, "random"),
+    )
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _beside(parameter: Tensor, value: Any) -> Any:
+    """A value of the optimiser's memory as it was: of the parameter's shape it lies in memory as the parameter does."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    return value.clone()  # a count of steps; the optimiser itself keeps it where it wants it
