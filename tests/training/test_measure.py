@@ -34,14 +34,14 @@ def step(model, compute=None, error=None):
 
 def test_a_way_says_what_it_is():
     assert str(Compute()) == "fp32, contiguous"
-    assert str(Compute(autocast=True, channels_last=True)) == "bf16 autocast, channels_last"
-    assert (Compute(autocast=True).dtype, Compute().dtype) == (torch.bfloat16, torch.float32)
+    assert str(Compute(autocast="bf16", channels_last=True)) == "bf16 autocast, channels_last"
+    assert (Compute(autocast="bf16").dtype, Compute().dtype) == (torch.bfloat16, torch.float32)
     assert Compute(channels_last=True).layout == torch.channels_last
 
 
 def test_a_step_trains_and_then_validates_under_what_its_way_says():
     model = Net()
-    found = time_steps(model, {"a": step(model), "b": step(model, Compute(autocast=True))}, {}, CPU)
+    found = time_steps(model, {"a": step(model), "b": step(model, Compute(autocast="bf16"))}, {}, CPU)
     once = [(True, True, False), (False, False, False), (True, True, True), (False, False, True)]
     assert model.modes == once * ROUNDS
     assert {name: len(seconds) for name, seconds in found.items()} == {"a": 2, "b": 2}

@@ -90,7 +90,9 @@ def _run(command: str, words: list[str], *, debug: bool) -> int:
     except (ZooError, IntegrityError) as error:
         if debug:
             raise
-        sys.stderr.write(f"zoo {command}: {error}\n")
+        # Of several processes that torchrun started, all but the first say which they are.
+        rank = os.environ.get("RANK", "0")
+        sys.stderr.write(f"zoo {command}{'' if rank == '0' else f', process {rank}'}: {error}\n")
         return error.exit_code if isinstance(error, ZooError) else 1
     except KeyboardInterrupt:
         if debug:

@@ -24,16 +24,21 @@ def run(words: Sequence[str]) -> None:
         _show(resume(again.resume, quiet=again.quiet), as_json=again.json)
         return
     config = parse(TrainConfig, "train", words)
+    from zoo.group import own_rank
     from zoo.jobs.progress import Reporter
     from zoo.jobs.train import explain_training, run_training
 
     if config.explain:
         show_plans(explain_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
         return
-    _show(run_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
+    _show(run_training(config, Reporter(quiet=config.quiet or own_rank() > 0)), as_json=config.json)
 
 
 def _show(result: TrainResult, *, as_json: bool) -> None:
+    from zoo.group import own_rank
+
+    if own_rank() > 0:
+        return
     if as_json:
         write_json({"run": str(result.folder), "metrics": result.metrics})
         return

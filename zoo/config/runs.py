@@ -71,8 +71,8 @@ class TrainConfig:
     """Share of the remaining rows that chooses the best epoch, where the data name no val split."""
     epochs: int = 10
     """Passes over the training rows."""
-    batch_size: int = 32
-    """Rows that pass at once."""
+    batch_size: int | Literal["auto"] = 32
+    """Rows that pass at once; auto finds out, before training, how many fit into the GPU's memory."""
     accumulate: int = 1
     """Batches whose gradients add up to one step."""
     optimiser: Annotated[str, arg(aliases=["--optimizer"])] = "adamw"
@@ -120,8 +120,15 @@ class TrainConfig:
     """Share of all steps in which the learning rate rises."""
     metric: str = "log_loss"
     """Chooses the best epoch on validation rows: log_loss, balanced_accuracy, accuracy, macro_f1, roc_auc, …"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the frozen part; auto takes bf16 where it is faster here and its features serve as well."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of the frozen part, and of the autocast of what trains; auto takes bf16 where it is faster here, and its features
+    serve as well. With fp16 the loss is scaled, for GPUs that are slow in bf16."""
+    compile: bool = False
+    """Let torch.compile translate what trains, anew for each interval of a freeze schedule: minutes that pay in long
+    runs."""
+    recompute: bool = False
+    """Keep no activations inside the blocks that train and compute them again in the backward pass: a third more time,
+    for batches that would not fit into memory."""
     augment: str = "none"
     """Random changes to the training images: none, or light, which flips, crops, turns, brightens and adds noise, as in
     light(flip=false, crop=0.5, rotate=15, vertical=true)."""
@@ -146,6 +153,9 @@ class TrainConfig:
     """Of the split, the order of the rows and every other random draw."""
     device: str | None = None
     """cpu, cuda or cuda:1; by default the GPU where there is one."""
+    devices: int | None = None
+    """Processes that train together on this machine, each with a GPU of its own, or with its share of the cores; they
+    share each batch of --batch-size rows. On several machines, start `zoo train` by torchrun instead."""
     workers: int | None = None
     """Threads that decode images; by default one a core."""
     save_every: float = 60.0

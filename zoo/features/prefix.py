@@ -30,7 +30,7 @@ PREFIX_VERSION = 1
 FOLD_TOLERANCE = 1e-3
 """Relative error above which a folded network is not taken for the same as the one it was made from."""
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Recipe:
     """How a prefix computes.
 
     Attributes:
-        precision: `fp32` or `bf16`, of weights, activations and stored features.
+        precision: `fp32`, `bf16` or `fp16`, of weights, activations and stored features.
         channels_last: memory layout of convolutions.
         fold: whether BatchNorm is folded where that may be done.
     """

@@ -41,11 +41,11 @@ def inputs_of(job: Job, plan: Plan) -> tuple[Inputs, list[Kept]]:
         for view, rows in [(None, plain), *((view, train) for view in shown_views)]:
             shown = _shifted(progress, done, total)
             digest, cache = plan.digest, job.cache
-            kept.append(keep(plan.prefix, images, rows, digest=digest, cache=cache, view=view, progress=shown))
+            options: dict[str, Any] = {"digest": digest, "cache": cache, "view": view, "progress": shown}
+            kept.append(keep(plan.prefix, images, rows, **options, group=job.group))
             done += len(rows)
     positions = [_positions(len(job.data.table), rows) for rows in (plain, train)]
-    options: dict[str, Any] = {"view_positions": positions[1], "dtype": plan.compute.dtype}
-    options["seed"] = job.config.seed
+    options = {"view_positions": positions[1], "dtype": plan.compute.dtype, "seed": job.config.seed}
     if not plan.resident:
         return Prefetched(StoredFeatures(kept[0], positions[0], device, views=kept[1:], **options)), kept
     return CachedFeatures(kept[0].load(), positions[0], device, views=[k.load() for k in kept[1:]], **options), kept
@@ -68,6 +68,7 @@ def standardise(job: Job, plan: Plan, kept: list[Kept]) -> None:
     statistics.cpu()
     statistics.fit_parts(_features(job, plan, kept, sample))
     statistics.to(job.device)
+    job.group.copy(statistics.buffers())
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from zoo.errors import ZooError
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe, weights_digest
+from zoo.group import ALONE, naming_peers
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
@@ -26,9 +27,11 @@ from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Fit, NonFiniteLossError, Suffix, Trainer
+from zoo.training.loop import Data, Fit, NonFiniteLossError, Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
+from zoo.training.recompute import recomputing
+from zoo.training.shared import Suffix
 
 NAMED_FILES = 8
 """So many files of a step are named in a message."""
@@ -94,7 +97,8 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
             parts.append(part)
             state, around = None, {}
         began = time.perf_counter()
-        recipe, later = _at_inference(own, plan)
+        # The processes beside the first one have nothing to predict.
+        recipe, later = _at_inference(own, plan) if job.group.first else (Recipe(), ())
         closing = time.perf_counter() - began
     computed, there = sum(part.computed for part in parts), sum(part.there for part in parts)
     done = Decision(what="rows through the frozen part", choice=f"{computed} computed", why=f"{there} were there")
@@ -128,7 +132,7 @@ def _interval(
     """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted."""
     started = time.perf_counter()
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
-    plan = make_plan(job) if planned is None else plan_again(job, planned)
+    plan = _planned(job, planned)
     checkpoints.around = {**checkpoints.around, "plan": plan_json(plan)}
     ready = time.perf_counter()
     inputs, kept = inputs_of(job, plan)
@@ -154,6 +158,20 @@ def _interval(
         verified=frozen.verify(),
     )
     return part, plan, frozen, rates
+
+
+def _planned(job: Job, kept: Mapping[str, Any] | None) -> Plan:
+    """What the first process plans, or what was planned before the run was interrupted: the same in every process."""
+    if kept is not None:
+        return plan_again(job, kept, "as before the run was interrupted")
+    own: list[Plan] = []
+
+    def make() -> dict[str, Any]:
+        own.append(make_plan(job))
+        return plan_json(own[0])
+
+    said = job.group.once(make)
+    return own[0] if own else plan_again(job, said, "as the first process planned it")
 
 
 def _named(decision: Decision, job: Job, number: int) -> Decision:
@@ -212,19 +230,20 @@ def _train(
                 data,
                 job.data.tasks,
                 job.answers,
-                settings,
+                replace(settings, group=ALONE),  # a second or two on features that every process holds
                 fitter=config.fitter,
                 grid=grid,
                 head_l2=config.head_l2,
                 progress=progress,
             )
+            job.group.copy(model.heads.state_dict().values())
         else:
             own = model.heads if plan.boundary.whole else model
             trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
-            trainer.keeper = checkpoints
+            trainer.keeper = checkpoints if job.group.first else None
             if state is not None:
                 restore(trainer, state)
-            with checkpoints.listening():
+            with checkpoints.listening(), naming_peers():
                 found = trainer.fit(progress)
     return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None
 
@@ -255,7 +274,9 @@ def _suffix(job: Job, plan: Plan) -> Iterator[Suffix]:
             logits: dict[str, Tensor] = model.heads(features, covariates)
             return logits
 
-        yield suffix
+        recompute = recomputing(model.view, job.policy.select(model.view).parameters) if job.config.recompute else None
+        with recompute or nullcontext():
+            yield torch.compile(suffix) if job.config.compile else suffix
 
 
 def _data(job: Job, inputs: Inputs) -> Data:

@@ -15,6 +15,7 @@ from zoo.config import TrainConfig
 from zoo.data.augment import Augmenter
 from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe
+from zoo.group import ALONE, Group
 from zoo.jobs.data import Prepared
 from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode
@@ -33,6 +34,9 @@ class Job:
     Attributes:
         intervals: of the run, in order.
         interval: the one that is under way; the model is frozen by its policy.
+        group: the processes that train it together.
+        batch_size: rows that pass at once.
+        found: decisions about the run as a whole.
     """
 
     config: TrainConfig
@@ -46,6 +50,9 @@ class Job:
     batchnorm: BatchNormMode
     augmenter: Augmenter | None = None
     interval: int = 0
+    group: Group = ALONE
+    batch_size: int = 32
+    found: tuple[Decision, ...] = ()
 
     @property
     def policy(self) -> FreezePolicy:

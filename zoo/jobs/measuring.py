@@ -56,7 +56,7 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
         rule = ways[-1]
         job.model.to(memory_format=rule.layout)
         return Measured(compute=rule, seconds=Seconds(prefix=chosen.seconds if chosen else None), why=why)
-    images = job.config.batch_size if boundary.whole else TIMED_IMAGES[job.device.type]
+    images = job.batch_size if boundary.whole else TIMED_IMAGES[job.device.type]
     where = job.cache / "speeds" / f"{_key(job, boundary, chosen, ways, images)}.json"
     found, read = remembered(where, lambda: _timed(job, boundary, chosen, ways, images))
     each = {name: [held / images for held in times] for name, times in found.items() if isinstance(times, list)}
@@ -91,7 +91,7 @@ def _ways(job: Job, boundary: Boundary, chosen: Chosen | None) -> list[Compute]:
     layouts = (False, True) if has_convolutions(job.model.backbone) else (False,)
     if chosen is not None and boundary.cut is not None:
         layouts = (chosen.prefix.recipe.channels_last,)  # in which the rows are kept
-    casts = (True, False) if job.config.precision == "auto" else (job.config.precision == "bf16",)
+    casts = ("bf16", "") if job.config.precision == "auto" else (job.config.precision.replace("fp32", ""),)
     return [Compute(autocast=cast, channels_last=last) for cast in casts for last in layouts]
 
 

@@ -46,6 +46,11 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentati
 
 def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:
     """Refuse what the loop cannot do with these options."""
+    if schedule.head_alone and (config.compile or config.recompute):
+        flag = "--compile" if config.compile else "--recompute"
+        raise ZooError(f"{flag} is about the part of the backbone that trains, and --freeze head trains none")
+    if config.recompute and config.batchnorm == "train":
+        raise ZooError("--recompute computes blocks twice: the statistics of --batchnorm train would move twice")
     choice = parse_optimiser(config.optimiser)
     parse_curve(config.schedule)
     given = [config.lr] if schedule.head_alone else [config.lr, config.backbone_lr]
@@ -75,9 +80,11 @@ def _between(value: float, low: str, high: str) -> bool:
 
 
 def _check_numbers(config: TrainConfig) -> None:
-    positive = {"epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr}
+    positive = {"epochs": config.epochs, "lr": config.lr}
     positive |= {"backbone-lr": config.backbone_lr, "workers": config.workers, "views": config.views}
     positive |= {"accumulate": config.accumulate, "clip-norm": config.clip_norm, "patience": config.patience}
+    positive |= {"devices": config.devices}
+    positive |= {"batch-size": 1 if config.batch_size == "auto" else config.batch_size}
     for name, value in positive.items():
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ZooError(f"--{name} must be positive, not {value}")

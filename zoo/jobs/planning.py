@@ -75,8 +75,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_again(job: Job, kept: Mapping[str, Any]) -> Plan:
-    """The plan of an interrupted run, from what `plan_json` gave; nothing is measured."""
+def plan_again(job: Job, kept: Mapping[str, Any], why: str) -> Plan:
+    """A plan from what `plan_json` gave; nothing is measured. `why` says where it comes from."""
     model = job.model
     model.to(job.device)
     compute = Compute(**kept["compute"])
@@ -84,7 +84,7 @@ def plan_again(job: Job, kept: Mapping[str, Any]) -> Plan:
     boundary = find_boundary(
         model.view, model.kind, job.policy, job.data.images.pixels(np.resize(job.data.splits.train, 3))
     )
-    decision = Decision(what="plan", choice=kept["mode"], why="as before the run was interrupted")
+    decision = Decision(what="plan", choice=kept["mode"], why=why)
     chosen = None
     if kept["recipe"] is not None:
         prefix = Prefix(boundary.view, boundary.kind, Recipe(**kept["recipe"]), job.device, boundary.cut)

@@ -90,7 +90,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "head_l2": head.head_l2 if head else fitted.rates.head_l2,
             "tried": [asdict(each) for each in head.candidates] if head else [],
             "remarks": list(head.remarks) if head else [],
-            "batch_size": job.config.batch_size * job.config.accumulate,
+            "batch_size": job.batch_size * job.config.accumulate,
             "layer_decay": job.config.layer_decay,
             "clip_norm": job.config.clip_norm,
             "ema": job.config.ema,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +43,8 @@ class InterruptedRunError(ZooError):
 class Checkpoints:
     """Saves the state of a run's training: when Ctrl-C or SIGTERM asks, and every so often.
 
+    Of several processes the first one saves for all; when it has ended, the others have nobody to train with.
+
     Args:
         job: the run.
         resumed: whether it goes on from what is there; else that is removed.
@@ -53,9 +55,11 @@ class Checkpoints:
         self._last, self._cost, self._asked = time.monotonic(), 0.0, ""
         self.around: Mapping[str, Any] = {}
         """JSON values about the interval that is under way, saved with each state."""
-        if not resumed:
+        self._first = job.group.first
+        if self._first and not resumed:
             (self._folder / CHECKPOINT).unlink(missing_ok=True)
-        write_whole(self._folder / OPTIONS, to_json({"format": FORMAT, "options": _spelled(job.config)}))
+        if self._first:
+            write_options(replace(job.config, batch_size=job.batch_size))  # what was found is not looked for again
 
     def due(self) -> bool:
         """See `zoo.training.checkpoint.Keeper`."""
@@ -99,6 +103,8 @@ class Checkpoints:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if not self._first:
+            return
         if self._asked:
             raise KeyboardInterrupt
         self._asked = signal.Signals(number).name
@@ -155,6 +161,11 @@ class Resumed:
                 f"the data of {self.config.out} have changed since it was interrupted: other images, labels or "
                 "splits; begin a new run"
             )
+
+
+def write_options(config: TrainConfig) -> None:
+    """Keep the options in the run folder; with them alone --resume begins the run anew."""
+    write_whole(config.out / OPTIONS, to_json({"format": FORMAT, "options": _spelled(config)}))
 
 
 def data_digest(job: Job) -> str:

@@ -59,10 +59,10 @@ def settings_of(job: Job, plan: Plan, rates: Rates) -> Settings:
         timeline=Timeline(phases=tuple(phases)),
         phase=job.interval,
         rates=rates,
-        batch_size=config.batch_size,
+        batch_size=job.batch_size,
         metric=config.metric,
         seed=config.seed,
-        autocast=plan.compute.autocast,
+        autocast=plan.compute.dtype if plan.compute.autocast else None,
         device=job.device,
         optimiser=parse_optimiser(config.optimiser),
         curve=parse_curve(config.schedule),
@@ -73,4 +73,5 @@ def settings_of(job: Job, plan: Plan, rates: Rates) -> Settings:
         mixup=config.mixup if plan.mode == "whole" else 0.0,
         cutmix=config.cutmix if plan.mode == "whole" else 0.0,
         patience=config.patience,
+        group=job.group,
     )

@@ -18,15 +18,18 @@ from zoo.data.table import Table
 from zoo.disk import cache_folder
 from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
+from zoo.group import Group, join_group, own_rank, restarted
+from zoo.jobs.batch import batch_rows
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
 from zoo.jobs.job import Fitted, Job
+from zoo.jobs.launch import launch, launches
 from zoo.jobs.options import check_options
 from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
-from zoo.jobs.resume import Resumed, drop_options, finished
+from zoo.jobs.resume import Resumed, drop_options, finished, write_options
 from zoo.jobs.statistics import settle
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze_parts
@@ -35,7 +38,8 @@ from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device, reuse_memory
 from zoo.registry.near import suggest
-from zoo.run.artifact import claim
+from zoo.run.artifact import OPTIONS, claim, clear
+from zoo.run.files import read_json
 from zoo.specs import BackboneView, Call, Interval
 from zoo.training.strategy import Answer, answers, bound_target
 
@@ -76,7 +80,7 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
         if name not in known:
             raise ZooError(f"train has no option {name!r}{suggest(name, known)}")
     config = TrainConfig(data=str(data), backbone=backbone, out=Path(out), **options)
-    return run_training(config, Reporter(quiet=config.quiet))
+    return run_training(config, _reporter(config.quiet))
 
 
 def resume(run: str | Path, *, quiet: bool = False) -> TrainResult:
@@ -89,23 +93,37 @@ def resume(run: str | Path, *, quiet: bool = False) -> TrainResult:
         ZooError: there is nothing to go on from, or the data have changed since.
     """
     resumed = Resumed(Path(run))
-    return _trained(resumed.config, Reporter(quiet=quiet), resumed)
+    if launches(resumed.config.devices):
+        return _launched(resumed.config, quiet=quiet)
+    return _trained(resumed.config, _reporter(quiet), resumed)
 
 
 def run_training(config: TrainConfig, reporter: Reporter) -> TrainResult:
-    """Run the main job; what is cheap to refuse is refused before anything is computed."""
+    """Run the main job; what is cheap to refuse is refused before anything is computed.
+
+    Where torchrun has started its processes anew because one had ended, they go on from what was saved.
+    """
+    if restarted() and (config.out / OPTIONS).exists():
+        return resume(config.out, quiet=config.quiet)
     with leaving_no_empty(config.out):
+        if launches(config.devices):
+            check_options(config)
+            claim(config.out, overwrite=config.overwrite)
+            clear(config.out)
+            write_options(config)
+            return _launched(config, quiet=config.quiet)
         return _trained(config, reporter)
 
 
 @contextmanager
 def leaving_no_empty(folder: Path) -> Iterator[None]:
-    """No empty folder is left behind where something goes wrong."""
-    there = folder.exists()
+    """No empty folder is left behind where something goes wrong, nor options of a run that never began."""
+    there, begun = folder.exists(), (folder / OPTIONS).exists()
     try:
         yield
     except BaseException:
-        drop_options(folder)
+        if not begun:
+            drop_options(folder)
         if not there:
             with suppress(OSError):  # not empty, or never made
                 folder.rmdir()
@@ -120,8 +138,14 @@ def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = 
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise ZooError(f"out of memory on {job.device}: {said}; try a smaller --batch-size") from None
-    fitted = replace(fitted, decisions=(*_data_decisions(job.data), *fitted.decisions))
+    fitted = replace(fitted, decisions=(*_data_decisions(job.data), *job.found, *fitted.decisions))
     clock.seconds.update(fitted.seconds)
+    metrics, run = job.group.once(lambda: _saved(job, fitted, clock))
+    return TrainResult(folder=config.out, metrics=metrics, run=run)
+
+
+def _saved(job: Job, fitted: Fitted, clock: Clock) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write the run folder."""
     outcome = Outcome(
         job=job,
         fitted=fitted,
@@ -129,9 +153,9 @@ def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = 
         clock=clock.seconds,
         started=clock.started,
     )
-    metrics, run = save_outcome(outcome)
-    finished(config.out)
-    return TrainResult(folder=config.out, metrics=metrics, run=run)
+    found = save_outcome(outcome)
+    finished(job.config.out)
+    return found
 
 
 def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Interval, Plan]]:
@@ -154,28 +178,32 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     schedule, head, augmentation = check_options(config)
     table = read(config)
     _refuse_unknown_targets(config, table)
-    if claimed:
+    group, device = join_group(pick_device(config.device))
+    if claimed and group.first:
         claim(config.out, overwrite=config.overwrite)
     cache = cache_folder()
     cache_limit(cache)
-    device = pick_device(config.device)
     reuse_memory()
-    view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # random weights are the same in every process, and in a run that goes on
+        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
     feature_of(view, config.features, head)
     intervals = schedule.intervals(view, config.epochs)
     _refuse_random(view, intervals, config)
     clock.lap("build")
-    data = prepare(config, table, view.input, cache, reporter)
+    with group.in_turn():
+        data = prepare(config, table, view.input, cache, reporter)
     said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
     _refuse_smoothing(config, said)
     clock.lap("read")
     model = _assembled(view, data, config, head)
     batchnorm = settle(config, data, model, device, reporter)
+    group.copy(model.buffers())
     if batchnorm == "recalibrate":
         clock.lap("recalibrate")
-    return Job(
+    job = Job(
         config=config,
         intervals=intervals,
         data=data,
@@ -186,7 +214,11 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
         reporter=reporter,
         batchnorm=batchnorm,
         augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
+        group=group,
     )
+    rows, found = batch_rows(job)
+    _refuse_few_rows(min(rows, len(data.splits.train)), group)
+    return replace(job, batch_size=rows, found=found)
 
 
 class Clock:
@@ -228,6 +260,26 @@ def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: Tr
             f"{view.name} has random weights, and --freeze {config.freeze} would freeze them as they are; "
             "use pretrained weights, --freeze none, or say --random-frozen if that is what you want"
         )
+
+
+def _refuse_few_rows(rows: int, group: Group) -> None:
+    if group.size > 1 and rows < 2 * group.size:
+        raise ZooError(
+            f"{group.size} processes share each batch and need two rows each, and the largest batch has {rows}; "
+            "use fewer --devices, or a larger --batch-size"
+        )
+
+
+def _reporter(quiet: bool) -> Reporter:
+    """Of several processes the first one speaks."""
+    return Reporter(quiet=quiet or own_rank() > 0)
+
+
+def _launched(config: TrainConfig, *, quiet: bool) -> TrainResult:
+    """Train in several processes, which go on from what stands in the run folder, and read what came of it."""
+    launch(config.out, config.devices or 1, config.device, quiet=quiet)
+    metrics, run = (read_json(config.out / name) for name in ("metrics.json", "run.json"))
+    return TrainResult(folder=config.out, metrics=metrics, run=run)
 
 
 def _assembled(view: BackboneView, data: Prepared, config: TrainConfig, head: Call) -> FineTuneModel:

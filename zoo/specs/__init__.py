@@ -6,7 +6,7 @@ from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, p
 from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
 from zoo.specs.phases import Phase, Timeline
 from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan, Tail
-from zoo.specs.policies import FreezePolicy, block_depths, parse_policy
+from zoo.specs.policies import FreezePolicy, block_depths, block_modules, parse_policy
 from zoo.specs.records import (
     API_VERSION,
     BackboneEntry,
@@ -61,6 +61,7 @@ __all__ = [
     "Weights",
     "bind",
     "block_depths",
+    "block_modules",
     "parameters_of",
     "parse_assignment",
     "parse_options",

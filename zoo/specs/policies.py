@@ -235,6 +235,12 @@ def block_depths(view: BackboneView) -> dict[str, int]:
     return {name: len(blocks) - 1 - place for place, (_, own) in enumerate(blocks) for name in own}
 
 
+def block_modules(view: BackboneView) -> dict[str, tuple[str, ...]]:
+    """Paths of the blocks that are modules, from the image on, with their parameters; blocks as of `depth`."""
+    paths = {path for path, _ in view.module.named_modules()}
+    return {name: own for name, own in _blocks(view) if name in paths}
+
+
 def _norms(module: nn.Module) -> frozenset[str]:
     """Names of the vectors that normalisation layers own; by the class's name, because libraries write their own."""
     found: set[str] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -34,13 +34,11 @@ class Position:
         epoch: over are those before it, from the start of the run.
         step: steps of it that are over.
         losses: of those steps, float32 (step,).
-        random: states of torch's generators between the two steps, by device type.
     """
 
     epoch: int
     step: int = 0
     losses: Tensor | None = None
-    random: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Keeper(Protocol):
@@ -53,21 +51,6 @@ class Keeper(Protocol):
     def save(self, state: State) -> None:
         """Keep this one; may raise to end the training."""
         ...
-
-
-def random_states(device: torch.device) -> dict[str, Tensor]:
-    """The states of the generators that a step may draw from."""
-    found = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
-
-
-def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """What `random_states` gave."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def state_of(trainer: Trainer) -> State:
@@ -85,7 +68,6 @@ def state_of(trainer: Trainer) -> State:
     if trainer.average:
         tensors |= {f"average.{name}": own for name, own in trainer.average.values.items()}
     at, schedule = trainer.at, trainer.schedule
-    tensors |= {f"random.{name}": own for name, own in at.random.items()}
     if at.losses is not None:
         tensors["losses"] = at.losses[: at.step]
     return State(
@@ -100,6 +82,7 @@ def state_of(trainer: Trainer) -> State:
             "memory": plain,
             "rates": [group["lr"] for group in trainer.optimiser.param_groups],
             "schedule": {"step": schedule.last_epoch, **schedule.validation},
+            "scaler": trainer.scaler.state_dict(),
             "average_steps": trainer.average.steps if trainer.average else 0,
         },
     )
@@ -123,6 +106,8 @@ def restore(trainer: Trainer, state: State) -> None:
         for name, tensor in _below(tensors, "average").items():
             trainer.average.values[name].copy_(tensor)
         trainer.average.steps = int(values["average_steps"])
+    if trainer.scaler.is_enabled():
+        trainer.scaler.load_state_dict(values["scaler"])
     for group, rate in zip(trainer.optimiser.param_groups, values["rates"], strict=True):
         group["lr"] = rate
     trainer.schedule.go_to(**values["schedule"])
@@ -134,7 +119,6 @@ def restore(trainer: Trainer, state: State) -> None:
         epoch=int(values["epoch"]),
         step=int(values["step"]),
         losses=None if losses is None else losses.to(device),
-        random=_below(tensors, "random"),
     )
 
 

@@ -16,17 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.group import ALONE, Group
 from zoo.metrics.classification import is_better
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.average import Average
-from zoo.training.checkpoint import Keeper, Position, random_states, set_random_states, state_of
+from zoo.training.checkpoint import Keeper, Position, state_of
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
 from zoo.training.mixing import Mixer, moved_on
 from zoo.training.optimiser import ADAMW, OptimiserChoice, Rates, begin_phase, build_optimiser
 from zoo.training.schedule import Cosine, Curve, Schedule
 from zoo.training.scoring import scores
+from zoo.training.shared import Shared, Suffix, shared
 from zoo.training.strategy import Answer
 
 CHECKED_STEPS = 64
@@ -86,8 +88,9 @@ class Settings:
         patience: a run ends when validation has not improved for so many epochs; None for never.
         metric: chooses the best epoch, on validation rows and the first task.
         seed: every random draw is a function of it, the epoch and the purpose.
-        autocast: bf16 autocast of the forward pass.
+        autocast: dtype of the forward pass's autocast, or None; float16 has its loss scaled.
         device: where it trains.
+        group: the processes that train together; batch sizes and losses are those of all of them.
     """
 
     timeline: Timeline
@@ -95,7 +98,7 @@ class Settings:
     batch_size: int
     metric: str
     seed: int
-    autocast: bool
+    autocast: torch.dtype | None
     device: torch.device
     phase: int = 0
     optimiser: OptimiserChoice = ADAMW
@@ -107,6 +110,7 @@ class Settings:
     mixup: float = 0.0
     cutmix: float = 0.0
     patience: int | None = None
+    group: Group = ALONE
 
 
 @dataclass
@@ -128,16 +132,24 @@ class Fit:
     rows_per_second: float = 0.0
 
 
-Suffix = Callable[[tuple[Tensor, ...], Tensor | None], dict[str, Tensor]]
-"""From what crosses the boundary, and covariates, to logits by task."""
-
 PURPOSES = {"order": 1, "step": 2}
 
 
 def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
     """A generator that depends on nothing but the seed, the epoch and the purpose."""
+    return torch.Generator().manual_seed(_mixed(seed, epoch, purpose))
+
+
+def _mixed(seed: int, epoch: int, purpose: str, *more: int) -> int:
     mixed = (seed * 1_000_003 + epoch) * 31 + PURPOSES[purpose]
-    return torch.Generator().manual_seed(mixed % (2**63))
+    for each in more:
+        mixed = mixed * 1_000_003 + each
+    return mixed % (2**63)
+
+
+def seed_step(settings: Settings, epoch: int, step: int) -> None:
+    """Seed what the step draws from, such as dropout: by its number, so that an interrupted run goes on alike."""
+    torch.manual_seed(_mixed(settings.seed, epoch, "step", step, settings.group.rank))
 
 
 class Trainer:
@@ -182,6 +194,9 @@ class Trainer:
             settings.rates.warmup,
             (self.phase.start - first) * self.steps_per_epoch,
         )
+        scaled = settings.autocast is torch.float16
+        self.scaler = torch.amp.GradScaler(settings.device.type, enabled=scaled)
+        self.shared = shared(model, suffix, settings.group)
         self.keeper: Keeper | None = None
         self.found, self.at = Fit(), Position(epoch=self.phase.start)
         self.best: dict[str, Tensor] | None = None
@@ -223,7 +238,6 @@ class Trainer:
 
     def _offer(self) -> None:
         if self.keeper and self.keeper.due():
-            self.at.random = random_states(self.settings.device)
             self.keeper.save(state_of(self))
 
     def moving(self) -> dict[str, Tensor]:
@@ -257,8 +271,8 @@ class Trainer:
 
     def _steps(self, order: Tensor) -> list[list[Tensor]]:
         """The batches of each step of the optimiser."""
-        size = self.settings.batch_size
-        return [_split(step, size) for step in _split(order, size * self.settings.accumulate)]
+        size, least = self.settings.batch_size, 2 * self.settings.group.size
+        return [_split(step, size, least) for step in _split(order, size * self.settings.accumulate, least)]
 
     def _epoch(self, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
         """The rest of the epoch that is under way; its mean loss and how many rows that rest had."""
@@ -271,24 +285,22 @@ class Trainer:
             losses[:done] = self.at.losses
         self.at.losses = losses
         shown = time.perf_counter()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            if done:
-                set_random_states(self.at.random, device)
-            else:
-                torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
-            with closing(self._given([part for step in steps[done:] for part in step], epoch)) as given:
-                for number, parts in enumerate(steps[done:], done):
-                    losses[number] = self._step(parts, given)
-                    if number % CHECKED_STEPS == 0 or number == len(steps) - 1:
-                        _refuse_non_finite(losses[: number + 1], steps, epoch)
-                    now = time.perf_counter()
-                    if progress and now - shown > 0.1:
-                        whole = sum(sizes)
-                        progress(epoch * whole + sum(sizes[: number + 1]), self.settings.timeline.epochs * whole)
-                        shown = now
-                    self.at.step = number + 1
-                    if number < len(steps) - 1:  # after the last one comes validation, and then another offer
-                        self._offer()
+        coming = [self.settings.group.part(part) for step in steps[done:] for part in step]
+        random = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with random, closing(self._given(coming, epoch)) as given:
+            for number, parts in enumerate(steps[done:], done):
+                seed_step(self.settings, epoch, number)
+                losses[number] = self._step(parts, given)
+                if number % CHECKED_STEPS == 0 or number == len(steps) - 1:
+                    _refuse_non_finite(losses[: number + 1], steps, epoch)
+                now = time.perf_counter()
+                if progress and now - shown > 0.1:
+                    whole = sum(sizes)
+                    progress(epoch * whole + sum(sizes[: number + 1]), self.settings.timeline.epochs * whole)
+                    shown = now
+                self.at.step = number + 1
+                if number < len(steps) - 1:  # after the last one comes validation, and then another offer
+                    self._offer()
         total = (losses * torch.tensor(sizes, device=device)).sum()
         return float(total) / sum(sizes), sum(sizes[done:])
 
@@ -299,16 +311,21 @@ class Trainer:
 
     def _step(self, parts: Sequence[Tensor], given: Given) -> Tensor:
         """One step of the optimiser over all its batches; returns their mean loss, without the penalty."""
-        known = self._known(parts)
+        known, group = self._known(parts), self.settings.group
         total = torch.zeros((), device=self.settings.device)
         for number, (rows, inputs) in enumerate(itertools.islice(given, len(parts))):
-            loss = self._loss(self._batch(rows, inputs), known)
-            penalty = self.heads.penalty(self.settings.rates.head_l2) if number == 0 else 0.0
-            (loss + penalty).backward()  # type: ignore[no-untyped-call]
+            with self.shared.apart() if number < len(parts) - 1 else nullcontext():
+                loss = self._loss(self._batch(rows, inputs), known)
+                penalty = self.heads.penalty(self.settings.rates.head_l2) if number == 0 else 0.0
+                # Gradients are averaged over the processes, and losses add up to that of all rows.
+                self.scaler.scale(group.size * loss + penalty).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        group.add(total)
         if self.settings.clip_norm is not None:
+            self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
         if self.average:
@@ -317,7 +334,7 @@ class Trainer:
 
     def _known(self, parts: Sequence[Tensor]) -> dict[str, float] | None:
         """How many labels the batches of one step have, by task: what each of their sums is divided by."""
-        if len(parts) == 1:
+        if len(parts) == 1 and self.settings.group.size == 1:
             return None
         rows = torch.cat(list(parts))
         return {task.name: float(self.data.targets[task.name].mask[rows].sum()) for task in self.tasks}
@@ -330,7 +347,7 @@ class Trainer:
             if beside is not None:
                 beside = share * beside + (1 - share) * beside.roll(1, 0)
             batch = replace(batch, inputs=(images,), covariates=beside)
-        logits = self._forward(batch)
+        logits = self._forward(batch, self.shared)
         options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
         loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
         if share < 1:
@@ -347,27 +364,33 @@ class Trainer:
             targets={name: target.take(rows).to(device) for name, target in data.targets.items()},
         )
 
-    def _forward(self, batch: Batch) -> dict[str, Tensor]:
-        with torch.autocast(self.settings.device.type, dtype=torch.bfloat16, enabled=self.settings.autocast):
-            return self.suffix(batch.inputs, batch.covariates)
+    def _forward(self, batch: Batch, suffix: Suffix | Shared | None = None) -> dict[str, Tensor]:
+        cast = self.settings.autocast
+        with torch.autocast(self.settings.device.type, dtype=cast or torch.bfloat16, enabled=bool(cast)):
+            return (suffix or self.suffix)(batch.inputs, batch.covariates)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Loss and metric on validation rows, logits corrected as they will be at inference."""
         self.model.eval()
-        rows, size = self.data.val, max(self.settings.batch_size, 64)
-        given = self._given(torch.split(rows, size), None)
+        rows, group, size = self.data.val, self.settings.group, max(self.settings.batch_size, 64)
+        group.copy(self.model.buffers())  # statistics that moved did so by each process's own rows
+        own = group.part(rows)
+        given = self._given(torch.split(own, size) if len(own) else (), None)
         with self._averaged():
             parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
-        logits = {task.name: torch.cat([part[task.name].float() for part in parts]).cpu() for task in self.tasks}
+        logits = {}
+        for task in self.tasks:
+            found = [part[task.name].float() for part in parts]
+            logits[task.name] = group.join(torch.cat(found) if found else torch.zeros((0, task.outputs)))
         targets = {name: target.take(rows) for name, target in self.data.targets.items()}
         return scores(logits, targets, self.tasks, self.answers, self.settings.metric)
 
 
-def _split(rows: Tensor, size: int) -> list[Tensor]:
-    """Parts of `size` rows; a last one that would stand alone joins the part before: BatchNorm needs two."""
+def _split(rows: Tensor, size: int, least: int) -> list[Tensor]:
+    """Parts of `size` rows; a last one of less than `least` joins the part before: BatchNorm needs two a process."""
     parts = list(torch.split(rows, size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
+    if len(parts) > 1 and len(parts[-1]) < least:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 

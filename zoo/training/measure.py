@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.features.prefix import DTYPES
 from zoo.probe import synchronise
 
 ROUNDS = 4
@@ -24,16 +25,16 @@ class Compute:
     """How the trainable part computes.
 
     Attributes:
-        autocast: bf16 autocast; parameters stay float32.
+        autocast: `bf16` or `fp16` of the autocast, or an empty string for none; parameters stay float32.
         channels_last: memory layout of convolutions.
     """
 
-    autocast: bool = False
+    autocast: str = ""
     channels_last: bool = False
 
     def __str__(self) -> str:
         layout = "channels_last" if self.channels_last else "contiguous"
-        return f"{'bf16 autocast' if self.autocast else 'fp32'}, {layout}"
+        return f"{f'{self.autocast} autocast' if self.autocast else 'fp32'}, {layout}"
 
     @property
     def layout(self) -> torch.memory_format:
@@ -43,7 +44,7 @@ class Compute:
     @property
     def dtype(self) -> torch.dtype:
         """In which what crosses the boundary goes in."""
-        return torch.bfloat16 if self.autocast else torch.float32
+        return DTYPES[self.autocast or "fp32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def _step(model: nn.Module, step: Step, device: torch.device) -> list[float]:
     forward = step.forward()
 
     def run(*, training: bool) -> None:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=step.compute.autocast):
+        with torch.autocast(device.type, dtype=step.compute.dtype, enabled=bool(step.compute.autocast)):
             logits = forward()
         if training:
             loss = torch.stack([own.float().square().mean() for own in logits.values()]).sum()

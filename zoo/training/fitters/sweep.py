@@ -20,7 +20,7 @@ from zoo.metrics.classification import is_better
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer
 from zoo.training.fitters.stack import Stack
-from zoo.training.loop import generator_for
+from zoo.training.loop import seed_step
 from zoo.training.optimiser import Rates
 from zoo.training.scoring import scores
 
@@ -144,8 +144,8 @@ class Sweep(FeatureTrainer):
         total, start = torch.zeros(len(self.grid.points), device=device), epoch * self.steps_per_epoch
         shown = time.perf_counter()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(int(generator_for(self.settings.seed, epoch, "step").initial_seed()))
             for step, batch in enumerate(self.read(self._batches(order), epoch), start):
+                seed_step(self.settings, epoch, step - start)
                 total += stack.losses(batch, self) * len(batch.rows)
                 stack.optimiser.step(self._factor(step))
                 if progress and time.perf_counter() - shown > 0.1:
