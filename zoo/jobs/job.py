@@ -16,6 +16,7 @@ from zoo.data.augment import Augmenter
 from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe
 from zoo.jobs.data import Prepared
+from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode
 from zoo.model.freeze import Frozen
@@ -33,6 +34,7 @@ class Job:
     Attributes:
         intervals: of the run, in order.
         interval: the one that is under way; the model is frozen by its policy.
+        parent: the finished run that this one goes on from.
     """
 
     config: TrainConfig
@@ -46,6 +48,7 @@ class Job:
     batchnorm: BatchNormMode
     augmenter: Augmenter | None = None
     interval: int = 0
+    parent: Parent | None = None
 
     @property
     def policy(self) -> FreezePolicy:

@@ -20,6 +20,7 @@ from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
+from zoo.jobs.going_on import read_parent
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.options import check_options
 from zoo.jobs.outcome import save_outcome
@@ -55,13 +56,21 @@ class TrainResult:
     run: Mapping[str, Any]
 
 
-def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -> TrainResult:
+def train(
+    data: str | Path,
+    *,
+    out: str | Path,
+    backbone: str | None = None,
+    start: str | Path | None = None,
+    **options: Any,
+) -> TrainResult:
     """Fine-tune a backbone on images and leave a run folder; the same as `zoo train`.
 
     Args:
         data: folder, CSV or Parquet file, or the name of a data set.
-        backbone: `source/model` or `source/model.tag`.
         out: the run folder to make.
+        backbone: `source/model` or `source/model.tag`; None where `start` names a run.
+        start: the folder of a finished run to go on from, `--from` on the command line.
         options: fields of `zoo.config.TrainConfig`, such as `freeze="last(1)"`, `imbalance=("class-weights",)`,
             `epochs=20`, `overwrite=True`.
 
@@ -75,7 +84,8 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
     for name in options:
         if name not in known:
             raise ZooError(f"train has no option {name!r}{suggest(name, known)}")
-    config = TrainConfig(data=str(data), backbone=backbone, out=Path(out), **options)
+    before = None if start is None else str(start)
+    config = TrainConfig(data=str(data), backbone=backbone, start=before, out=Path(out), **options)
     return run_training(config, Reporter(quiet=config.quiet))
 
 
@@ -120,7 +130,8 @@ def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = 
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise ZooError(f"out of memory on {job.device}: {said}; try a smaller --batch-size") from None
-    fitted = replace(fitted, decisions=(*_data_decisions(job.data), *fitted.decisions))
+    before = job.parent.decisions(job.data.tasks) if job.parent else ()
+    fitted = replace(fitted, decisions=(*before, *_data_decisions(job.data), *fitted.decisions))
     clock.seconds.update(fitted.seconds)
     outcome = Outcome(
         job=job,
@@ -152,7 +163,8 @@ def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Inte
 def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> Job:
     """Everything before the first image goes through the network."""
     schedule, head, augmentation = check_options(config)
-    table = read(config)
+    parent = read_parent(config)
+    table = read(config, parent)
     _refuse_unknown_targets(config, table)
     if claimed:
         claim(config.out, overwrite=config.overwrite)
@@ -160,18 +172,17 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     cache_limit(cache)
     device = pick_device(config.device)
     reuse_memory()
-    view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
-    if config.crop:
-        view = replace(view, input=replace(view.input, crop=config.crop))
-    feature_of(view, config.features, head)
+    view = parent.model.view if parent else _view(config, head)
     intervals = schedule.intervals(view, config.epochs)
     _refuse_random(view, intervals, config)
     clock.lap("build")
-    data = prepare(config, table, view.input, cache, reporter)
+    data = prepare(config, table, view.input, cache, reporter, parent)
     said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
     _refuse_smoothing(config, said)
+    if parent:
+        parent.check_counted(data.tasks, data.view, said)
     clock.lap("read")
-    model = _assembled(view, data, config, head)
+    model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, head)
     batchnorm = settle(config, data, model, device, reporter)
     if batchnorm == "recalibrate":
         clock.lap("recalibrate")
@@ -186,6 +197,7 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
         reporter=reporter,
         batchnorm=batchnorm,
         augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
+        parent=parent,
     )
 
 
@@ -228,6 +240,16 @@ def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: Tr
             f"{view.name} has random weights, and --freeze {config.freeze} would freeze them as they are; "
             "use pretrained weights, --freeze none, or say --random-frozen if that is what you want"
         )
+
+
+def _view(config: TrainConfig, head: Call) -> BackboneView:
+    """The backbone that the options name, ready for a head."""
+    assert config.backbone is not None  # noqa: S101 - `check_options` refuses it without --from
+    view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
+    if config.crop:
+        view = replace(view, input=replace(view.input, crop=config.crop))
+    feature_of(view, config.features, head)
+    return view
 
 
 def _assembled(view: BackboneView, data: Prepared, config: TrainConfig, head: Call) -> FineTuneModel:
