@@ -257,3 +257,70 @@ def test_the_view_takes_covariates_of_the_training_rows_only(make_table):
     assert training_view(table, splits, tasks, covariates(2)).covariates is not None
     with pytest.raises(ValueError, match="covariates of 3 rows for 2 training rows"):
         training_view(table, splits, tasks, covariates(3))
+
+
+def test_rows_that_an_earlier_run_knows_stay_where_they_were(make_table):
+    table = make_table({"y": ["a", "b"] * 50}, targets=("y",))
+    known = ["train", "val", "test", "test"] * 15 + [""] * 40
+    splits = split(table, known=known)
+    assert_partition(splits, range(100))
+    for part in ("train", "val", "test"):
+        assert {row for row, name in enumerate(known) if name == part} <= set(getattr(splits, part).tolist())
+    assert (splits.test >= 60).sum() == 10
+    assert splits.how.endswith("60 rows whose image the run before knows stay in the split in which it had them")
+
+
+def test_where_every_row_is_known_nothing_is_drawn(make_table):
+    table = make_table({"y": ["a", "b"] * 10}, targets=("y",))
+    splits = split(table, known=["train"] * 10 + ["val"] * 10)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (10, 10, 0)
+    assert "drawn" not in splits.how
+
+
+def test_a_few_new_rows_of_a_known_class_train_and_those_of_a_new_class_are_refused(make_table):
+    labels = ["a", "b"] * 10 + ["a"] * 8 + ["b"] * 2
+    known = ["train", "train", "val", "val"] * 5 + [""] * 10
+    splits = split(make_table({"y": labels}, targets=("y",)), known=known)
+    assert {28, 29} <= set(splits.train.tolist())
+    assert (splits.test >= 20).any()
+    alone = split(make_table({"y": [*labels[:20], "b", None]}, targets=("y",)), known=[*known[:20], "", ""])
+    assert 20 in alone.train
+    with pytest.raises(DataError, match="'c' has 2; each class needs 3"):
+        split(make_table({"y": labels + ["c"] * 2}, targets=("y",)), known=[*known, "", ""])
+
+
+def test_data_that_the_earlier_run_knows_nothing_of_are_split_as_ever(make_table):
+    table = make_table({"y": ["a", "b"] * 20}, targets=("y",))
+    first, second = split(table, seed=2), split(table, seed=2, known=[""] * 40)
+    assert first.test.tolist() == second.test.tolist()
+    assert first.how == second.how
+
+
+def test_a_stated_split_gives_way_to_what_an_earlier_run_did(make_table):
+    table = make_table({"y": ["a", "b"] * 10, "s": ["train"] * 12 + ["test"] * 8}, targets=("y",), split="s")
+    known = ["test"] * 2 + ["train"] * 4 + [""] * 6 + ["train"] * 2 + [""] * 6
+    splits = split(table, known=known, val=0.0)
+    assert splits.test.tolist() == [0, 1, *range(14, 20)]
+    assert "8 rows whose image" in splits.how
+    assert splits.how.endswith("4 of them against column 's'")
+
+
+def test_new_rows_of_a_known_group_follow_it(make_table):
+    groups = [f"g{row // 4}" for row in range(80)]
+    known = ["" if row % 4 > 1 or row >= 40 else ("test" if row < 20 else "train") for row in range(80)]
+    splits = split(make_table({"y": ["a", "b"] * 40, "g": groups}, targets=("y",), group="g"), known=known)
+    assert_partition(splits, range(80))
+    held = [{groups[row] for row in getattr(splits, part)} for part in ("train", "val", "test")]
+    assert sum(map(len, held)) == 20
+    assert set(range(20)) <= set(splits.test.tolist())
+    assert "or share a group of 'g' with such a one, stay" in splits.how
+
+
+def test_few_new_groups_of_a_known_class_train_whole(make_table):
+    labels = ["a", "b"] * 20 + ["a", "c", "c", "a"] + ["a", "a", "b", "b"] * 5
+    groups = [f"g{row // 4}" for row in range(len(labels))]
+    labels[0] = "c"
+    known = ["train" if row < 36 else "val" for row in range(40)] + [""] * 24
+    splits = split(make_table({"y": labels, "g": groups}, targets=("y",), group="g"), known=known)
+    assert set(range(40, 44)) <= set(splits.train.tolist())
+    assert len(splits.test)

@@ -15,15 +15,20 @@ class TrainConfig:
 
     DATA is a folder (class/image, or train|val|test/class/image), a CSV or Parquet file whose columns are named by
     --image, --target, --covariate, --group, --weight and --split, or the name of a data set that a plugin offers.
-    `zoo train --resume RUN` goes on with a run that was interrupted.
+    `zoo train --resume RUN` goes on with a run that was interrupted, `zoo train DATA --from RUN` with one that is
+    finished: deeper, or on more data.
     """
 
     data: Positional[str]
     """Folder, CSV or Parquet file, or the name of a data set."""
-    backbone: str
-    """Which backbone, as source/model or source/model.tag; `zoo list` shows them."""
     out: Path
     """The run folder to make."""
+    backbone: str | None = None
+    """Which backbone, as source/model or source/model.tag; `zoo list` shows them. Needed unless --from names a run."""
+    start: Annotated[str | None, arg(name="from", metavar="RUN")] = None
+    """The folder of a finished run to go on from: its backbone, weights, heads, classes in their order, image
+    preparation and covariates are taken over. Classes that are new in DATA join the heads, and images that the run
+    knows stay in the split in which it had them."""
     freeze: str = "head"
     """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen),
     until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone. And when:
@@ -43,9 +48,9 @@ class TrainConfig:
     crop: Literal["center", "squash"] | None = None
     """Cut the centre out of each image, or squeeze the whole image to the input's shape; by default as the backbone was
     pretrained, which is mostly center."""
-    head: str = "linear"
-    """Head: linear, mlp, cosine, or attention over the tokens of a vision transformer; with options as in
-    mlp(hidden=256, dropout=0.2)."""
+    head: str | None = None
+    """Head: linear (the default), mlp, cosine, or attention over the tokens of a vision transformer; with options as
+    in mlp(hidden=256, dropout=0.2)."""
     imbalance: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="STRATEGY")] = ()
     """Answer to class imbalance, such as class-weights or class-weights(method=effective-number)+logit-adjust;
     TARGET=STRATEGY where there are several targets."""

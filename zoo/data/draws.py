@@ -50,6 +50,21 @@ def fine_cells(codes: Rows, values: Rows) -> Rows:
     return np.asarray(cells, dtype=np.int64)
 
 
+def too_few(rows: Rows, strata: Strata, later: int) -> Rows:
+    """Those of `rows` whose class has too few of them, or of groups, for `later` splits and training.
+
+    Groups stay whole: what shares one with such a row comes with it.
+    """
+    left = rows
+    while True:
+        counts = _counts(left, strata)
+        few = left[np.isin(strata.codes[left], np.flatnonzero((counts > 0) & (counts < later + 1)))]
+        if not len(few):
+            return np.setdiff1d(rows, left)
+        gone = few if strata.groups is None else left[np.isin(strata.groups[left], strata.groups[few])]
+        left = np.setdiff1d(left, gone)
+
+
 def draw(rows: Rows, strata: Strata, part: str, share: float, later: int, seed: int) -> tuple[Rows, Rows]:
     """Divide `rows` into those that stay and the split `part`, about `share` of them.
 

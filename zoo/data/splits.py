@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.draws import Strata, draw, fine_cells
+from zoo.data.draws import Strata, draw, fine_cells, too_few
 from zoo.data.folders import SPLIT_NAMES
 from zoo.data.labels import label_holes, label_texts, natural_order
 from zoo.data.table import Table
@@ -20,6 +20,7 @@ from zoo.specs.training import SPLITTERS_SEAL
 
 Rows = NDArray[np.int64]
 NAMES = ("train", "val", "test")
+EMPTY = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,7 +34,13 @@ class Splits:
 
 
 def make_splits(
-    table: Table, usable: NDArray[np.bool_], *, test: float = 0.25, val: float = 0.15, seed: int = 0
+    table: Table,
+    usable: NDArray[np.bool_],
+    *,
+    test: float = 0.25,
+    val: float = 0.15,
+    seed: int = 0,
+    known: Sequence[str] | None = None,
 ) -> Splits:
     """Split the usable rows that have at least one label.
 
@@ -46,6 +53,8 @@ def make_splits(
         test: share of the rows for testing.
         val: share for validation of what testing leaves.
         seed: the same seed gives the same rows.
+        known: by row the split in which an earlier run had its image, or an empty text. Such a row stays there,
+            whatever the data say, and so do new rows of its group; the others are drawn among themselves.
 
     Raises:
         DataError: shares outside [0, 1), unknown split names, groups on both sides of a given split, or too few rows
@@ -61,15 +70,53 @@ def make_splits(
     else:
         given = _given(table, table.roles.split, eligible)
     strata = _strata(table)
-    parts, shares = dict(given), {"test": test, "val": val}
+    kept = _kept(given, known, strata) if known is not None else dict.fromkeys(NAMES, EMPTY)
+    parts = {part: np.setdiff1d(rows, np.concatenate(list(kept.values()))) for part, rows in given.items()}
+    shares = {"test": test, "val": val}
     to_draw = [part for part in ("test", "val") if _is_drawn(part, given) and shares[part] > 0]
+    aside = _aside(parts["train"], kept["train"], strata, len(to_draw))
+    free = np.setdiff1d(parts["train"], aside)
+    if known is not None and not len(free):
+        to_draw = []
     for done, part in enumerate(to_draw):
-        later = len(to_draw) - done
-        parts["train"], parts[part] = draw(parts["train"], strata, part, shares[part], later, seed + done)
-    _check_groups(table, strata, parts)
+        free, parts[part] = draw(free, strata, part, shares[part], len(to_draw) - done, seed + done)
+    parts["train"] = np.concatenate([free, aside])
+    parts = {part: np.concatenate([parts.get(part, EMPTY), kept[part]]) for part in NAMES}
+    _check_groups(table, strata, parts, kept)
     how = _how(table, given, to_draw, parts, seed, (int((~usable).sum()), int((usable & unlabelled).sum())))
-    empty = np.empty(0, dtype=np.int64)
-    return Splits(**{part: np.sort(parts.get(part, empty)) for part in NAMES}, how=how)
+    return Splits(**{part: np.sort(parts[part]) for part in NAMES}, how=how + _how_kept(table, given, kept))
+
+
+def _kept(given: dict[str, Rows], known: Sequence[str], strata: Strata) -> dict[str, Rows]:
+    """The rows of each split that an earlier run knows, and those of their groups."""
+    eligible, own = np.sort(np.concatenate(list(given.values()))), np.array(known, dtype=object)
+    if strata.groups is not None:
+        homes = {group: part for part in NAMES for group in strata.groups[eligible[own[eligible] == part]].tolist()}
+        own = np.array([own[row] or homes.get(group, "") for row, group in enumerate(strata.groups.tolist())])
+    return {part: eligible[own[eligible] == part] for part in NAMES}
+
+
+def _aside(rows: Rows, trained: Rows, strata: Strata, later: int) -> Rows:
+    """Of the rows to draw from, those too few of a class that an earlier run has in training: they all train."""
+    few = too_few(rows, strata, later) if later and len(trained) else EMPTY
+    aside = few[np.isin(strata.codes[few], strata.codes[trained])]
+    if strata.groups is not None:
+        aside = rows[np.isin(strata.groups[rows], strata.groups[aside])]
+    # Without any class there is nothing to draw by.
+    left = np.setdiff1d(rows, aside)
+    return aside if (strata.codes[left] >= 0).any() or not len(trained) else rows
+
+
+def _how_kept(table: Table, given: dict[str, Rows], kept: dict[str, Rows]) -> str:
+    count = sum(map(len, kept.values()))
+    if not count:
+        return ""
+    beside = f", or share a group of {table.roles.group!r} with such a one," if table.roles.group else ""
+    said = f"; {count} rows whose image the run before knows{beside} stay in the split in which it had them"
+    if table.roles.split is not None:
+        moved = sum(len(np.setdiff1d(rows, given.get(part, EMPTY))) for part, rows in kept.items())
+        said += f", {moved} of them against column {table.roles.split!r}" if moved else ""
+    return said
 
 
 def _is_drawn(part: str, given: dict[str, Rows]) -> bool:
@@ -126,7 +173,7 @@ def _cells(table: Table, codes: Rows) -> Rows | None:
     return fine_cells(codes, np.array([numbers[text] for text in texts], dtype=np.int64))
 
 
-def _check_groups(table: Table, strata: Strata, parts: dict[str, Rows]) -> None:
+def _check_groups(table: Table, strata: Strata, parts: dict[str, Rows], kept: dict[str, Rows]) -> None:
     if strata.groups is None or strata.group is None:
         return
     homes: dict[int, set[str]] = {}
@@ -137,10 +184,12 @@ def _check_groups(table: Table, strata: Strata, parts: dict[str, Rows]) -> None:
     if crossing:
         first = int(np.flatnonzero(strata.groups == crossing[0])[0])
         held = " and ".join(part for part in NAMES if part in homes[crossing[0]])
+        mend = f"Correct the column {table.roles.split!r}, or leave it out to have the groups split whole"
+        if any(len(rows) for rows in kept.values()):
+            mend = "The run before had their images in these splits; begin anew, without --from, to have groups whole"
         raise DataError(
             f"{len(crossing)} groups of {strata.group!r} stand in more than one split, such as "
-            f"{table.frame[strata.group][first]!r} in {held}; figures would be too good. "
-            f"Correct the column {table.roles.split!r}, or leave it out to have the groups split whole"
+            f"{table.frame[strata.group][first]!r} in {held}; figures would be too good. {mend}"
         )
 
 

@@ -107,6 +107,15 @@ def read_table(
     return table
 
 
+def with_targets(table: Table, names: Sequence[str]) -> Table:
+    """The table with its target columns called `names`, in their order; a column that bore such a name gives way."""
+    renamed = dict(zip(table.roles.targets, names, strict=True))
+    clashing = [name for name in names if name in table.frame.columns and name not in renamed]
+    stratify = table.roles.stratify and renamed.get(table.roles.stratify, table.roles.stratify)
+    roles = replace(table.roles, targets=tuple(names), stratify=stratify)
+    return replace(table, frame=table.frame.drop(clashing).rename(renamed), roles=roles)
+
+
 def table_of_images(paths: Sequence[Path]) -> Table:
     """A table of image files without labels; folders among `paths` stand for every image below them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_coun
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.errors import DataError
+from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.run.covariates import Covariates, imputer_calls
 from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
@@ -49,22 +50,31 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def read(config: TrainConfig) -> Table:
-    """The table that the options name."""
-    return read_table(
+def read(config: TrainConfig, parent: Parent | None = None) -> Table:
+    """The table that the options name, its targets and covariates those of `parent` where there is one."""
+    roles = {"image": config.image, "targets": config.target, "covariates": config.covariate}
+    table = read_table(
         config.data,
-        image=config.image,
-        targets=config.target,
-        covariates=config.covariate,
+        **(parent.roles(config) if parent else roles),
         group=config.group,
         weight=config.weight,
         split=config.split,
         stratify=config.stratify,
     )
+    return parent.fitted(table) if parent else table
 
 
-def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, reporter: Reporter) -> Prepared:
+def prepare(
+    config: TrainConfig,
+    table: Table,
+    spec: InputSpec,
+    cache: Path,
+    reporter: Reporter,
+    parent: Parent | None = None,
+) -> Prepared:
     """Check and decode every file, split, fix the classes, fit imputers and encoders on the training rows.
+
+    Of `parent` the classes, the imputer and the encoder are taken over, and the splits of images that it knows.
 
     Raises:
         DataError: files that cannot be read, one class only, too few rows, a class that training lacks.
@@ -77,35 +87,35 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
     bad = apply_bad_files(
         table, images.bad, config.bad_files, max_share=config.max_bad, max_class_share=config.max_bad_class
     )
-    splits = make_splits(table, bad.usable, test=config.test_fraction, val=config.val_fraction, seed=config.seed)
-    tasks = fix_tasks(table, splits.train)
+    shares: dict[str, Any] = {"test": config.test_fraction, "val": config.val_fraction, "seed": config.seed}
+    known = parent.known(images.digests) if parent else None
+    splits = make_splits(table, bad.usable, **shares, known=known)
+    seen = fix_tasks(table, splits.train)
+    tasks, lacking = parent.extended(seen) if parent else (seen, ())
     if label_holes(table)[splits.val, 0].all():
         raise DataError(
             f"no validation row has a label of {tasks[0].name!r}, and one is needed to choose the best epoch: "
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
-    warnings = (*check_classes(table, tasks, held_out), *_unlabelled(table))
+    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table))
     used = np.concatenate([splits.train, splits.val, splits.test])
-    schema = fix_schema(table, splits.train)
-    raw: CovariateColumns | None = None
-    if schema is not None:
-        raw, said = columns(table.take(splits.train), schema)
-        warnings += said
-    view = training_view(table, splits, tasks, raw)
-    covariates = encoded = raw_all = None
+    before = parent.covariates if parent else None
+    schema = before.encoder.schema if before else fix_schema(table, splits.train)
+    raw, said = columns(table.take(splits.train), schema) if schema else (None, ())
+    view = training_view(table, splits, _observed(tasks, seen), raw)
+    covariates = encoded = None
     filled: dict[str, int] = {}
     if schema is not None:
-        raw_all = columns(table, schema)[0]
-        covariates = Covariates.fit(schema, view, calls.get("covariates"), config.seed)
-        encoded, said, filled = covariates.encode(table)
-        warnings += tuple(sentence for sentence in said if sentence not in warnings)
+        covariates = before or Covariates.fit(schema, view, calls.get("covariates"), config.seed)
+        encoded, more, filled = covariates.encode(table)
+        said = tuple(dict.fromkeys((*said, *more)))
     elif calls:
         raise_unused(calls)
     return Prepared(
         table=table,
         images=images,
-        holes=_holes(table, images, raw_all),
+        holes=_holes(table, images, columns(table, schema)[0] if schema else None),
         bad=bad,
         splits=splits,
         tasks=tasks,
@@ -114,8 +124,14 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=(*warnings, *_copies(images, splits), *images.store.problems, *room),
+        warnings=(*warnings, *said, *_copies(images, splits), *images.store.problems, *room),
     )
+
+
+def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ...]:
+    """The tasks with those of their classes that training has, in their order."""
+    pairs = zip(tasks, seen, strict=True)
+    return tuple(replace(task, classes=tuple(c for c in task.classes if c in own.classes)) for task, own in pairs)
 
 
 def _unlabelled(table: Table) -> tuple[str, ...]:

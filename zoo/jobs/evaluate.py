@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from zoo.config import EvaluateConfig
 from zoo.data.labels import label_texts
-from zoo.data.table import Table, read_table
-from zoo.errors import DataError, RunError
+from zoo.data.table import Table, read_table, with_targets
+from zoo.errors import DataError
 from zoo.jobs.inference import Inference, image_column, start
 from zoo.jobs.outcome import score
 from zoo.jobs.progress import Reporter
 from zoo.run.artifact import Artifact, load_artifact
 from zoo.run.files import write_whole
 from zoo.run.pipeline import prediction_frame
+from zoo.run.uses import read_splits, uses_of
 from zoo.specs import Task
 
 
@@ -88,11 +88,9 @@ def _table(config: EvaluateConfig, artifact: Artifact) -> Table:
     if len(table.roles.targets) != len(own):
         raise DataError(f"the run has the targets {', '.join(own)}; name as many columns with --target")
     # The labels may stand in columns of other names here; from now on they bear the run's.
-    renamed = dict(zip(table.roles.targets, own, strict=True))
-    clashing = [name for name in own if name in table.frame.columns and name not in renamed]
-    frame = table.frame.drop(clashing).rename(renamed)
+    table = with_targets(table, own)
     covariates = tuple(artifact.covariates["names"]) if artifact.covariates else ()
-    return replace(table, frame=frame, roles=replace(table.roles, targets=tuple(own), covariates=covariates))
+    return replace(table, roles=replace(table.roles, covariates=covariates))
 
 
 def _labels(table: Table, tasks: Sequence[Task]) -> dict[str, list[str | None]]:
@@ -115,7 +113,7 @@ def _rows(
     """The rows to score, labelled and readable, and a sentence about them."""
     known = np.array([any(texts[row] is not None for texts in labels.values()) for row in range(len(inference.table))])
     rows = inference.rows[known[inference.rows]]
-    used = _uses(config.run)
+    used = uses_of(read_splits(config.run))
     digests = [bytes(digest).hex() for digest in inference.images.digests[rows]]
     splits = np.array([used.get(digest, "new") for digest in digests])
     wanted = {"held-out": ("test", "new", "unused"), "all": ("train", "val", "test", "new", "unused")}
@@ -130,17 +128,3 @@ def _rows(
     return rows[
         chosen
     ], f"{int(chosen.sum())} rows ({config.rows}), of {len(rows)} that are known to the run as: {seen}"
-
-
-def _uses(run: Path) -> dict[str, str]:
-    """What the run used each file for, by digest; a file that stood twice counts as the use that forbids most."""
-    try:
-        frame = pl.read_csv(run / "splits.csv", schema_overrides={"digest": pl.String, "image": pl.String})
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"cannot read {run / 'splits.csv'}: {error}") from None
-    order = {"unused": 0, "test": 1, "val": 2, "train": 3}
-    uses: dict[str, str] = {}
-    for digest, split in zip(frame["digest"], frame["split"], strict=True):
-        if digest and order[split] >= order[uses.get(digest, "unused")]:
-            uses[digest] = split
-    return uses

@@ -136,7 +136,8 @@ def _interval(
     checkpoints.around = {**checkpoints.around, "plan": plan_json(plan)}
     ready = time.perf_counter()
     inputs, kept = inputs_of(job, plan)
-    if job.interval == 0 and state is None:  # later the heads have learned to read features by the statistics they have
+    # Later, and where a finished run goes on, the heads have learned to read features by the statistics they have.
+    if job.interval == 0 and state is None and job.parent is None:
         standardise(job, plan, kept)
     computed = time.perf_counter()
     rates = rates_of(job, cached=plan.boundary.whole)

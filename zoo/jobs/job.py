@@ -17,6 +17,7 @@ from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe
 from zoo.group import ALONE, Group
 from zoo.jobs.data import Prepared
+from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode
 from zoo.model.freeze import Frozen
@@ -34,6 +35,7 @@ class Job:
     Attributes:
         intervals: of the run, in order.
         interval: the one that is under way; the model is frozen by its policy.
+        parent: the finished run that this one goes on from.
         group: the processes that train it together.
         batch_size: rows that pass at once.
         found: decisions about the run as a whole.
@@ -50,6 +52,7 @@ class Job:
     batchnorm: BatchNormMode
     augmenter: Augmenter | None = None
     interval: int = 0
+    parent: Parent | None = None
     group: Group = ALONE
     batch_size: int = 32
     found: tuple[Decision, ...] = ()

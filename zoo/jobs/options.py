@@ -17,6 +17,8 @@ from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
 from zoo.training.schedule import parse_curve
 from zoo.training.strategy import bound_target
 
+DEFAULT_HEAD = "linear"
+
 
 def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentation | None]:
     """Everything about the options that needs no data; returns the schedule, the head and the augmentation.
@@ -24,6 +26,11 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentati
     Raises:
         ZooError: the first thing that is wrong.
     """
+    if config.backbone is None and config.start is None:
+        raise ZooError(
+            "say which backbone to fine-tune, as in --backbone timm/resnet50 (`zoo list` shows them), or --from RUN to "
+            "go on from a finished run"
+        )
     _check_numbers(config)
     check_metric(config.metric)
     schedule = parse_schedule(config.freeze)
@@ -34,7 +41,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentati
     augmentation = parse_augmentation(config.augment)
     if config.views is not None and augmentation is None:
         raise ZooError("--views counts augmented views of each image; say --augment light too")
-    head = one_head(config.head)
+    head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     imputer_calls(config.impute)
     for option in config.imbalance:

@@ -16,12 +16,14 @@ from torch import Tensor
 from zoo.data.labels import label_texts
 from zoo.data.splits import Splits
 from zoo.jobs.data import Prepared
+from zoo.jobs.parent import Parent
 from zoo.jobs.record import Outcome, run_json, versions
 from zoo.metrics.classification import classification_metrics
 from zoo.report.page import Mistake, render_report
 from zoo.run.artifact import Artifact, clear, write_model
 from zoo.run.files import to_json, write_whole
 from zoo.run.pipeline import Pipeline, prediction_frame
+from zoo.run.uses import with_inherited
 from zoo.specs import Task
 
 MISTAKES = 12
@@ -53,7 +55,7 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     write_whole(out / "metrics.json", to_json(metrics))
     write_whole(out / "history.csv", pl.DataFrame(outcome.fitted.fit.history).write_csv())
     write_whole(out / "predictions.csv", predictions.write_csv())
-    write_whole(out / "splits.csv", _splits_frame(data).write_csv())
+    write_whole(out / "splits.csv", _splits_frame(data, job.parent).write_csv())
     write_whole(out / "report.html", page)
     write_whole(out / "run.json", to_json(run))
     return metrics, run
@@ -82,7 +84,6 @@ def score(
 def _artifact(outcome: Outcome) -> Artifact:
     job = outcome.job
     model = job.model.cpu().eval()
-    model.heads.fold()
     covariates, imputers = job.data.covariates.save() if job.data.covariates else (None, ())
     return Artifact(
         model=model,
@@ -95,11 +96,15 @@ def _artifact(outcome: Outcome) -> Artifact:
     )
 
 
-def _splits_frame(data: Prepared) -> pl.DataFrame:
-    """What each row was used for, with the digest of its file, so that a later evaluation knows what was trained on."""
+def _splits_frame(data: Prepared, parent: Parent | None) -> pl.DataFrame:
+    """What each row was used for, with the digest of its file, so that a later evaluation knows what was trained on.
+
+    Files that only the run before knows stand there too: what it was trained on, this one was.
+    """
     names = _split_names(len(data.table), data.splits)
     digests = ["" if row in data.images.bad else bytes(data.images.digests[row]).hex() for row in range(len(names))]
-    return pl.DataFrame({"image": data.table.frame[data.table.roles.image], "digest": digests, "split": names})
+    own = pl.DataFrame({"image": data.table.frame[data.table.roles.image], "digest": digests, "split": names})
+    return with_inherited(own, parent.splits, parent.folder.resolve().name) if parent else own
 
 
 def _split_names(rows: int, splits: Splits) -> list[str]:

@@ -60,6 +60,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "plugins": plugins_of(job.model, [job.data.covariates.imputer] if job.data.covariates else []),
         "machine": _machine(job.device),
         "command": config,
+        "from": job.parent.record if job.parent else None,
         "backbone": _backbone_json(outcome),
         "data": {**data, "warnings": [*data["warnings"], *fitted.problems]},
         "plan": dict(fitted.plan),

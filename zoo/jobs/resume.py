@@ -52,6 +52,7 @@ class Checkpoints:
 
     def __init__(self, job: Job, *, resumed: bool) -> None:
         self._folder, self._every, self._data = job.config.out, job.config.save_every, data_digest(job)
+        self._parent = job.parent.digest if job.parent else None
         self._last, self._cost, self._asked = time.monotonic(), 0.0, ""
         self.around: Mapping[str, Any] = {}
         """JSON values about the interval that is under way, saved with each state."""
@@ -76,6 +77,7 @@ class Checkpoints:
         values = {
             "format": FORMAT,
             "data": self._data,
+            "parent": self._parent,
             **self.around,
             "state": state.values,
         }
@@ -154,8 +156,14 @@ class Resumed:
         """Hold what the run finds now against what it was made of.
 
         Raises:
-            RunError: the data are others.
+            RunError: the data are others, or the run that it goes on from is.
         """
+        parent = job.parent.digest if job.parent else None
+        if self.state is not None and self.around.get("parent") != parent:
+            raise RunError(
+                f"{self.config.start}, which {self.config.out} goes on from, has changed since it was interrupted; "
+                "begin a new run"
+            )
         if self.state is not None and self.around["data"] != data_digest(job):
             raise RunError(
                 f"the data of {self.config.out} have changed since it was interrupted: other images, labels or "
@@ -197,6 +205,8 @@ def _spelled(config: TrainConfig) -> dict[str, Any]:
     del found["out"]
     if Path(config.data).exists():
         found["data"] = str(Path(config.data).resolve())
+    if config.start is not None:
+        found["start"] = str(Path(config.start).expanduser().resolve())
     return found
 
 

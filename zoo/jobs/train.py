@@ -22,6 +22,7 @@ from zoo.group import Group, join_group, own_rank, restarted
 from zoo.jobs.batch import batch_rows
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
+from zoo.jobs.going_on import read_parent
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.launch import launch, launches
 from zoo.jobs.options import check_options
@@ -59,13 +60,21 @@ class TrainResult:
     run: Mapping[str, Any]
 
 
-def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -> TrainResult:
+def train(
+    data: str | Path,
+    *,
+    out: str | Path,
+    backbone: str | None = None,
+    start: str | Path | None = None,
+    **options: Any,
+) -> TrainResult:
     """Fine-tune a backbone on images and leave a run folder; the same as `zoo train`.
 
     Args:
         data: folder, CSV or Parquet file, or the name of a data set.
-        backbone: `source/model` or `source/model.tag`.
         out: the run folder to make.
+        backbone: `source/model` or `source/model.tag`; None where `start` names a run.
+        start: the folder of a finished run to go on from, `--from` on the command line.
         options: fields of `zoo.config.TrainConfig`, such as `freeze="last(1)"`, `imbalance=("class-weights",)`,
             `epochs=20`, `overwrite=True`.
 
@@ -79,7 +88,8 @@ def train(data: str | Path, *, backbone: str, out: str | Path, **options: Any) -
     for name in options:
         if name not in known:
             raise ZooError(f"train has no option {name!r}{suggest(name, known)}")
-    config = TrainConfig(data=str(data), backbone=backbone, out=Path(out), **options)
+    before = None if start is None else str(start)
+    config = TrainConfig(data=str(data), backbone=backbone, start=before, out=Path(out), **options)
     return run_training(config, _reporter(config.quiet))
 
 
@@ -138,7 +148,8 @@ def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = 
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise ZooError(f"out of memory on {job.device}: {said}; try a smaller --batch-size") from None
-    fitted = replace(fitted, decisions=(*_data_decisions(job.data), *job.found, *fitted.decisions))
+    before = job.parent.decisions(job.data.tasks) if job.parent else ()
+    fitted = replace(fitted, decisions=(*before, *_data_decisions(job.data), *job.found, *fitted.decisions))
     clock.seconds.update(fitted.seconds)
     metrics, run = job.group.once(lambda: _saved(job, fitted, clock))
     return TrainResult(folder=config.out, metrics=metrics, run=run)
@@ -176,7 +187,8 @@ def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Inte
 def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> Job:
     """Everything before the first image goes through the network."""
     schedule, head, augmentation = check_options(config)
-    table = read(config)
+    parent = read_parent(config)
+    table = read(config, parent)
     _refuse_unknown_targets(config, table)
     group, device = join_group(pick_device(config.device))
     if claimed and group.first:
@@ -184,21 +196,18 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     cache = cache_folder()
     cache_limit(cache)
     reuse_memory()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # random weights are the same in every process, and in a run that goes on
-        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
-    if config.crop:
-        view = replace(view, input=replace(view.input, crop=config.crop))
-    feature_of(view, config.features, head)
+    view = parent.model.view if parent else _view(config, head)
     intervals = schedule.intervals(view, config.epochs)
     _refuse_random(view, intervals, config)
     clock.lap("build")
     with group.in_turn():
-        data = prepare(config, table, view.input, cache, reporter)
+        data = prepare(config, table, view.input, cache, reporter, parent)
     said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
     _refuse_smoothing(config, said)
+    if parent:
+        parent.check_counted(data.tasks, data.view, said)
     clock.lap("read")
-    model = _assembled(view, data, config, head)
+    model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, head)
     batchnorm = settle(config, data, model, device, reporter)
     group.copy(model.buffers())
     if batchnorm == "recalibrate":
@@ -214,6 +223,7 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
         reporter=reporter,
         batchnorm=batchnorm,
         augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
+        parent=parent,
         group=group,
     )
     rows, found = batch_rows(job)
@@ -280,6 +290,18 @@ def _launched(config: TrainConfig, *, quiet: bool) -> TrainResult:
     launch(config.out, config.devices or 1, config.device, quiet=quiet)
     metrics, run = (read_json(config.out / name) for name in ("metrics.json", "run.json"))
     return TrainResult(folder=config.out, metrics=metrics, run=run)
+
+
+def _view(config: TrainConfig, head: Call) -> BackboneView:
+    """The backbone that the options name, ready for a head; random weights are a function of the seed."""
+    assert config.backbone is not None  # noqa: S101 - `check_options` refuses it without --from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # the same in every process, and in a run that goes on
+        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
+    if config.crop:
+        view = replace(view, input=replace(view.input, crop=config.crop))
+    feature_of(view, config.features, head)
+    return view
 
 
 def _assembled(view: BackboneView, data: Prepared, config: TrainConfig, head: Call) -> FineTuneModel:
