@@ -24,6 +24,7 @@ from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.model.freeze import Frozen, freeze_parts
 from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
+from zoo.training.fitters.record import HeadFit
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
 from zoo.training.loop import Data, Fit, NonFiniteLossError, Suffix, Trainer
@@ -46,6 +47,7 @@ class _Part:
         problems: sentences about the cache.
         compared: prediction and truth.
         verified: frozen tensors that were compared with what they were.
+        trained: what trained and at which rates, for the record.
     """
 
     fit: Fit
@@ -57,6 +59,7 @@ class _Part:
     problems: tuple[str, ...]
     compared: Mapping[str, Any]
     verified: int
+    trained: Mapping[str, Any]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> _Part:
@@ -115,6 +118,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         problems=tuple(dict.fromkeys(said for part in parts for said in part.problems)),
         frozen=frozen,
         verified=sum(part.verified for part in parts),
+        trained=tuple(part.trained for part in parts),
     )
 
 
@@ -152,8 +156,23 @@ def _interval(
         problems=tuple(said for each in kept for said in each.problems),
         compared=_compared(plan, features, found.seconds),
         verified=frozen.verify(),
+        trained=_trained(job, frozen, rates, found),
     )
     return part, plan, frozen, rates
+
+
+def _trained(job: Job, frozen: Frozen, rates: Rates, found: Fit) -> dict[str, Any]:
+    """Numbers that train, the heads' among them, and full learning rates, JSON values."""
+    sizes = {name: parameter.numel() for name, parameter in job.model.named_parameters()}
+    head = found.learning_rate if isinstance(found, HeadFit) else rates.head
+    factor = job.intervals[job.interval].rate
+    return {
+        "trainable_parameters": sum(sizes[name] for name in frozen.trainable),
+        "parameters": sum(sizes.values()),
+        "learning_rate": None if head is None else factor * head,
+        "backbone_learning_rate": factor * rates.backbone if frozen.stages else None,
+        "epochs_run": len(found.history),
+    }
 
 
 def _named(decision: Decision, job: Job, number: int) -> Decision:
