@@ -86,12 +86,33 @@ def test_info_shows_stages_input_weights_and_licence(capsys):
         "              mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
         "  features    pooled (512)",
         "  licence     not stated by the library",
-        "  stages under --freeze last(1), 8,393,728 parameters beside the head train:",
+        "  training    --freeze last(1), 10 epochs of adamw",
+        "  epochs 1 to 10: --freeze last(1)",
+        "    layer3      2,099,712     frozen       -  -     fixed",
+        "    layer4      8,393,728  8,393,728  100.0%  1e-4  fixed",
+        "    together   11,176,512  8,393,728   75.1%",
+        "    head      513 a class        all  100.0%  1e-3",
     ):
         assert line in text.splitlines()
-    assert "layer3  stage      2,099,712   18.8%  frozen" in text
-    assert "layer4  stage      8,393,728   75.1%  trains" in text
-    assert "513 a class" in text
+
+
+def test_info_of_a_schedule_shows_each_interval(capsys):
+    words = ["--freeze", "last(2)@lp-ft(1)", "--epochs", "3", "--layer-decay", "0.5", "--batchnorm", "train"]
+    text = output(capsys, "info", "torchvision/resnet18", *words).out
+    first, second = text[text.index("  epoch 1: ") :].split("  epochs 2 to 3: --freeze last(2)")
+    assert "together   11,176,512     frozen" in " ".join(first.splitlines())
+    assert [line.split()[-1] for line in first.splitlines() if "layer" in line] == ["fixed"] * 4
+    assert " 1e-2" in first
+    assert "layer3      2,099,712   2,099,712  100.0%  6.25e-6 to 1.25e-5  moving" in second
+    assert "layer4      8,393,728   8,393,728  100.0%  2.5e-5 to 5e-5      moving" in second
+    assert "head" in second.splitlines()[-1]
+    assert max(map(len, text[text.index("  training ") :].splitlines())) <= 80
+
+
+def test_info_of_a_network_without_batchnorm_has_no_column_for_it(capsys):
+    text = output(capsys, "info", "timm/vit_tiny_patch16_224", "--freeze", "last(1)").out
+    assert "STAGE" in text
+    assert "BATCHNORM" not in text
 
 
 def test_info_of_a_tag_shows_its_own_licence_size_and_origin(capsys, monkeypatch, tmp_path):

@@ -235,13 +235,63 @@ def test_several_tasks_each_have_their_figures():
 
 def test_curves_are_drawn_for_what_the_history_holds():
     panels = training_curves(HISTORY, best_epoch=2)
-    assert [panel.title for panel in panels] == ["Loss", "Metrics of the validation rows"]
+    assert [panel.title for panel in panels] == ["Loss", "Metrics of the validation rows", "Learning rate"]
     assert [label for label, _ in panels[0].legend] == ["training rows", "validation rows"]
     for panel in panels:
         ET.fromstring(panel.svg)
     assert training_curves([]) == []
     assert [panel.title for panel in training_curves([{"epoch": 0, "train_loss": 1.0, "a/f1": None}])] == ["Loss"]
     assert training_curves(HISTORY, 2) == panels  # the same run gives the same page
+
+
+def test_borders_of_intervals_are_drawn_in_every_panel():
+    plain_, marked = training_curves(HISTORY, 2), training_curves(HISTORY, 2, borders=(1,))
+    for without, panel in zip(plain_, marked, strict=True):
+        # A dotted line's dashes are as long as it is wide, 1.2 points.
+        assert panel.svg.count("stroke-dasharray: 1.2,") == without.svg.count("stroke-dasharray: 1.2,") + 1
+
+
+INTERVALS = [
+    {"epochs": [1, 1], "policy": "head", "rate": 1.0, "trainable_parameters": 1000, "parameters": 1_000_000,
+     "learning_rate": 0.01, "backbone_learning_rate": None, "epochs_run": 1},
+    {"epochs": [2, 3], "policy": "last(2)", "rate": 0.5, "trainable_parameters": 251_000, "parameters": 1_000_000,
+     "learning_rate": 0.0005, "backbone_learning_rate": 0.00005, "epochs_run": 2},
+]  # fmt: skip
+
+
+def test_a_schedule_shows_its_intervals_and_one_policy_shows_none():
+    freeze = {"policy": "last(2)@lp-ft(1)", "intervals": INTERVALS}
+    page = Reader(render_report({**MINIMAL, "freeze": freeze}, {}, HISTORY, []))
+    words = " ".join(page.text.split())
+    assert "What trained when" in words
+    assert "1 head 1,000 0.1% 0.01 frozen" in words
+    assert "2 to 3 last(2) 251,000 25.1% 0.0005 5e-05" in words
+    assert "Dotted: what trains changes." not in words  # no epoch is the best
+    one = {"policy": "head", "intervals": INTERVALS[:1]}
+    assert "What trained when" not in Reader(render_report({**MINIMAL, "freeze": one}, {}, HISTORY, [])).text
+
+
+def test_methods_are_shown_where_they_were_used():
+    used = {"epochs": 9, "epochs_run": 4, "schedule": "cosine", "layer_decay": 0.75, "accumulate": 4, "clip_norm": 1.0,
+            "ema": 0.999, "label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0, "patience": 3}  # fmt: skip
+    words = " ".join(Reader(render_report({**MINIMAL, "training": used}, {}, [], [])).text.split())
+    for said in (
+        "epochs stopped early after 4 of 9",
+        "learning rate cosine",
+        "layer decay 0.75 from block to block",
+        "accumulation 4 batches to a step",
+        "clipping gradients to a norm of 1",
+        "moving average of the weights, with decay 0.999",
+        "label smoothing 0.1",
+        "mixup shares from Beta(0.2, 0.2)",
+        "cutmix boxes from Beta(1, 1)",
+        "patience 3 epochs without an improvement end the run",
+    ):
+        assert said in words
+    idle = {"layer_decay": 1.0, "accumulate": 1, "clip_norm": None, "ema": None, "label_smoothing": 0.0, "mixup": 0.0,
+            "cutmix": 0.0, "patience": None}  # fmt: skip
+    text = Reader(render_report({**MINIMAL, "training": idle}, {}, [], [])).text
+    assert not [name for name in ("layer decay", "accumulation", "clipping", "moving average", "mixup") if name in text]
 
 
 def test_a_thumbnail_is_a_jpeg_or_a_png():

@@ -11,6 +11,7 @@ from zoo.config import InfoConfig
 
 if TYPE_CHECKING:
     from zoo.jobs.info import Info, WeightsInfo
+    from zoo.jobs.timeline import IntervalInfo, StageInterval
 
 
 def run(words: Sequence[str]) -> None:
@@ -18,11 +19,21 @@ def run(words: Sequence[str]) -> None:
     config = parse(InfoConfig, "info", words)
     from zoo.jobs.info import info
 
-    found = info(config.name, config.freeze, config.size)
+    found = info(
+        config.name,
+        config.freeze,
+        config.size,
+        epochs=config.epochs,
+        batchnorm=config.batchnorm,
+        optimiser=config.optimiser,
+        lr=config.lr,
+        backbone_lr=config.backbone_lr,
+        layer_decay=config.layer_decay,
+    )
     if config.json:
         write_json(asdict(found))
         return
-    write("\n".join([found.name, *_facts(found), *_all_weights(found), *_stages(found)]))
+    write("\n".join([found.name, *_facts(found), *_all_weights(found), *_timeline(found, config)]))
 
 
 def _facts(found: Info) -> Iterator[str]:
@@ -92,11 +103,54 @@ def _licence(weights: WeightsInfo) -> str:
     return f"{weights.licence} ({weights.licence_class})" if weights.licence else "not stated by the library"
 
 
-def _stages(found: Info) -> Iterator[str]:
-    yield f"  stages under --freeze {found.freeze}, {found.trainable_parameters:,} parameters beside the head train:"
-    width = max(len(stage.name) for stage in found.stages)
-    for stage in found.stages:
-        state = "trains" if stage.trainable else "frozen"
-        yield f"    {stage.name:<{width}}  {stage.role:<5}  {stage.parameters:>13,}  {stage.share:>6.1%}  {state}"
-    features = next(iter(found.features.values()))
-    yield f"    {'head':<{width}}  {'':<5}  {f'{features + 1:,} a class':>13}  {'':>6}  trains"
+def _timeline(found: Info, config: InfoConfig) -> Iterator[str]:
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    yield f"  training    --freeze {found.freeze}, {epochs} of {config.optimiser}"
+    yield "              rates are full ones, before schedule and warm-up"
+    for interval in found.intervals:
+        when = f"epochs {interval.first} to {interval.last}"
+        when = f"epoch {interval.first}" if interval.first == interval.last else when
+        yield f"  {when}: --freeze {interval.policy}"
+        yield from _interval(interval, next(iter(found.features.values())))
+
+
+def _interval(interval: IntervalInfo, features: int) -> Iterator[str]:
+    lines = [("STAGE", "PARAMETERS", "TRAINABLE", "SHARE", "RATE", "BATCHNORM")]
+    for stage in interval.stages:
+        counts = _counts(stage.parameters, stage.trainable)
+        lines.append((stage.name, *counts, _rates(stage), _statistics(stage, interval.batchnorm)))
+    norms = any(stage.norms for stage in interval.stages)
+    lines.append(("together", *_counts(interval.parameters, interval.trainable), "", ""))
+    a_class = f"{features + 1:,} a class"
+    lines.append(("head", a_class, "all", "100.0%", _rate(interval.head_rate), ""))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    for line in lines:
+        cells = [line[0].ljust(widths[0]), *(line[column].rjust(widths[column]) for column in (1, 2, 3))]
+        cells += [line[4].ljust(widths[4]), *([line[5]] if norms else [])]
+        yield "    " + "  ".join(cells).rstrip()
+
+
+def _counts(parameters: int, trainable: int) -> tuple[str, str, str]:
+    share = f"{trainable / parameters:.1%}" if trainable else "-"
+    return f"{parameters:,}", f"{trainable:,}" if trainable else "frozen", share
+
+
+def _rates(stage: StageInterval) -> str:
+    if stage.lowest_rate is None or stage.highest_rate is None:
+        return "-"
+    low, high = _rate(stage.lowest_rate), _rate(stage.highest_rate)
+    return low if low == high else f"{low} to {high}"
+
+
+def _rate(rate: float) -> str:
+    """Two or three digits, `6.87e-5`: a column of rates over several powers of ten is read by the powers."""
+    digits, power = f"{rate:.2e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+
+
+def _statistics(stage: StageInterval, mode: str) -> str:
+    if not stage.norms:
+        return "-"
+    if not stage.moving:
+        return "recalibrated" if mode == "recalibrate" else "fixed"
+    return "moving" if stage.moving == stage.norms else f"{stage.moving} of {stage.norms} moving"

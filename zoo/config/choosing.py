@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from zoo.config.marks import Positional
+from zoo.config.marks import Positional, arg
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,19 @@ class InfoConfig:
     name: Positional[str]
     """source/model or source/model.tag."""
     freeze: str = "head"
-    """Show what trains under this policy."""
+    """Show what trains under this policy or schedule, as zoo train takes it."""
+    epochs: int = 10
+    """Length of the run that is shown."""
+    batchnorm: Literal["frozen", "recalibrate", "train"] | None = None
+    """BatchNorm statistics, as zoo train takes it."""
+    optimiser: Annotated[str, arg(aliases=["--optimizer"])] = "adamw"
+    """As zoo train takes it; the default rates depend on it."""
+    lr: float | None = None
+    """Learning rate of the head; by default that of zoo train."""
+    backbone_lr: float | None = None
+    """Learning rate of the backbone's trainable part; by default that of zoo train."""
+    layer_decay: float = 1.0
+    """Each block of the backbone has the rate of the block behind it times this."""
     size: int | None = None
     """Show it for images of so many pixels, height and width; refused where it cannot take them."""
     json: bool = False

@@ -25,6 +25,7 @@ from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.model.freeze import Frozen, freeze_parts
 from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
+from zoo.training.fitters.record import HeadFit
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
 from zoo.training.loop import Data, Fit, NonFiniteLossError, Trainer
@@ -49,6 +50,7 @@ class _Part:
         problems: sentences about the cache.
         compared: prediction and truth.
         verified: frozen tensors that were compared with what they were.
+        trained: what trained and at which rates, for the record.
     """
 
     fit: Fit
@@ -60,6 +62,7 @@ class _Part:
     problems: tuple[str, ...]
     compared: Mapping[str, Any]
     verified: int
+    trained: Mapping[str, Any]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> _Part:
@@ -119,6 +122,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         problems=tuple(dict.fromkeys(said for part in parts for said in part.problems)),
         frozen=frozen,
         verified=sum(part.verified for part in parts),
+        trained=tuple(part.trained for part in parts),
     )
 
 
@@ -157,6 +161,7 @@ def _interval(
         problems=tuple(said for each in kept for said in each.problems),
         compared=_compared(plan, features, found.seconds),
         verified=frozen.verify(),
+        trained=_trained(job, frozen, rates, found),
     )
     return part, plan, frozen, rates
 
@@ -173,6 +178,20 @@ def _planned(job: Job, kept: Mapping[str, Any] | None) -> Plan:
 
     said = job.group.once(make)
     return own[0] if own else plan_again(job, said, "as the first process planned it")
+
+
+def _trained(job: Job, frozen: Frozen, rates: Rates, found: Fit) -> dict[str, Any]:
+    """Numbers that train, the heads' among them, and full learning rates, JSON values."""
+    sizes = {name: parameter.numel() for name, parameter in job.model.named_parameters()}
+    head = found.learning_rate if isinstance(found, HeadFit) else rates.head
+    factor = job.intervals[job.interval].rate
+    return {
+        "trainable_parameters": sum(sizes[name] for name in frozen.trainable),
+        "parameters": sum(sizes.values()),
+        "learning_rate": None if head is None else factor * head,
+        "backbone_learning_rate": factor * rates.backbone if frozen.stages else None,
+        "epochs_run": len(found.history),
+    }
 
 
 def _named(decision: Decision, job: Job, number: int) -> Decision:

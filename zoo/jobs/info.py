@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from zoo.config import TrainConfig
 from zoo.errors import PluginError, UnknownNameError
 from zoo.jobs.filters import gmacs_of
+from zoo.jobs.options import check_options
+from zoo.jobs.timeline import IntervalInfo, timeline
 from zoo.model.adapt import adapt_input
+from zoo.model.load import assemble, strip
 from zoo.model.view import build_view, find_entry, split_name
 from zoo.registry.catalogue import CatalogueRow
 from zoo.registry.licences import licence_class
 from zoo.registry.lookup import SOURCES
 from zoo.registry.near import suggest
 from zoo.registry.origins import Disk, describe_origin, how_to_fetch
-from zoo.specs import BackboneView, FreezePolicy, Weights, parse_policy
+from zoo.specs import BackboneView, Task, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageInfo:
-    """One stage of a backbone, for people; `share` is of the parameters of all stages."""
+    """One stage of a backbone; `share` is of the parameters of all stages, `trainable` holds in the last interval."""
 
     name: str
     role: str
@@ -57,7 +61,9 @@ class Info:
         gmacs: 1e9 multiply-accumulates at the input of these weights, None where nobody states it.
         input: as in `zoo.specs.InputSpec`; `of` says whose it is, `sizes` which other sizes the network takes.
         features: width of each kind, the default first.
-        trainable_parameters: of the stages under `freeze`, without the head.
+        freeze: a policy or a schedule.
+        trainable_parameters: of the stages in the last interval of `freeze`, without the head.
+        intervals: what trains when; a policy without a schedule has one.
     """
 
     name: str
@@ -82,26 +88,32 @@ class Info:
     freeze: str
     trainable_parameters: int
     stages: tuple[StageInfo, ...]
+    intervals: tuple[IntervalInfo, ...]
     notes: tuple[str, ...]
 
 
-def info(name: str, policy: str = "head", size: int | None = None) -> Info:
+def info(name: str, policy: str = "head", size: int | None = None, **options: Any) -> Info:
     """Describe a backbone.
 
     Args:
         name: `source/model` or `source/model.tag`.
-        policy: the freeze policy that says what trains.
+        policy: the freeze policy or schedule that says what trains.
         size: height and width in pixels of the images that it is to take; None for those of the weights.
+        options: fields of `zoo.config.TrainConfig` that say how, such as `epochs=20` or `layer_decay=0.75`.
 
     Raises:
-        ZooError: unknown name, tag or policy, or a size that the backbone cannot take.
+        ZooError: unknown name, tag or policy, a size that the backbone cannot take, or what `zoo train` refuses.
     """
-    parsed, row = parse_policy(policy), find_entry(name)
+    config = TrainConfig(data="", backbone=name, out=Path(), freeze=policy, **options)
+    check_options(config)
+    row = find_entry(name)
     named = split_name(name)[2]
     shown = _weights(row, named)
     view = _built(row.name) if size is None else _sized(row, shown, size)
     sizes = {key: parameter.numel() for key, parameter in view.module.named_parameters()}
-    stages = _stages(view, parsed, sizes)
+    input_ = _input(view, row, shown if size is None else None)
+    intervals = _intervals(view, shown.tag if shown else "none", config)
+    stages = _stages(view, intervals[-1])
     weights = _weights_infos(row)
     own = next((each for each in weights if shown is not None and each.tag == shown.tag), None)
     return Info(
@@ -118,27 +130,36 @@ def info(name: str, policy: str = "head", size: int | None = None) -> Info:
         classifier=view.classifier_modules,
         classifier_parameters=sum(sizes[parameter] for parameter in view.classifier),
         auxiliary_parameters=sum(sizes[parameter] for parameter in view.auxiliary),
-        input=_input(view, row, shown if size is None else None),
+        input=input_,
         features={kind.name: kind.width for kind in view.features},
         freeze=policy,
         trainable_parameters=sum(stage.trainable for stage in stages),
         stages=stages,
+        intervals=intervals,
         notes=view.notes,
     )
 
 
-def _stages(view: BackboneView, policy: FreezePolicy, sizes: Mapping[str, int]) -> tuple[StageInfo, ...]:
-    training = policy.select(view).parameters
-    counts = [sum(sizes[parameter] for parameter in stage.parameters) for stage in view.stages]
+def _intervals(view: BackboneView, tag: str, config: TrainConfig) -> tuple[IntervalInfo, ...]:
+    """The timeline of a run from weights `tag`; takes the classifier of `view.module` off."""
+    schedule, head, _ = check_options(config)
+    where = next(view.module.parameters()).device
+    with torch.device(where):
+        # How many classes there are changes no rate and no stage.
+        model = assemble(replace(strip(view), weights=tag), [Task(name="label", classes=("0", "1"))], head=head)
+    return timeline(model, schedule.intervals(model.view, config.epochs), config)
+
+
+def _stages(view: BackboneView, last: IntervalInfo) -> tuple[StageInfo, ...]:
     return tuple(
         StageInfo(
             name=stage.name,
             role=stage.role,
-            parameters=count,
-            share=count / max(1, sum(counts)),
-            trainable=sum(sizes[name] for name in stage.parameters if name in training),
+            parameters=own.parameters,
+            share=own.parameters / max(1, last.parameters),
+            trainable=own.trainable,
         )
-        for stage, count in zip(view.stages, counts, strict=True)
+        for stage, own in zip(view.stages, last.stages, strict=True)
     )
 
 

@@ -92,6 +92,7 @@ class Fitted:
         problems: sentences about the cache for the report.
         frozen: by the last interval.
         verified: how often a frozen tensor was compared with what it was when its interval began.
+        trained: of each interval, how many numbers trained and at which rates; JSON values.
     """
 
     fit: Fit
@@ -101,6 +102,7 @@ class Fitted:
     seconds: Mapping[str, float]
     frozen: Frozen
     verified: int
+    trained: tuple[Mapping[str, Any], ...]
     computed: int = 0
     plan: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "plan": dict(fitted.plan),
         "freeze": {
             "policy": job.config.freeze,
-            "intervals": _intervals(job),
+            "intervals": _intervals(outcome),
             "trainable_stages": list(outcome.fitted.frozen.stages),
             "trainable_parameters": _count(job, outcome.fitted.frozen.trainable),
             "frozen_parameters": _count(job, outcome.fitted.frozen.frozen),
@@ -92,22 +92,25 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "tried": [asdict(each) for each in head.candidates] if head else [],
             "remarks": list(head.remarks) if head else [],
             "batch_size": job.batch_size * job.config.accumulate,
+            "accumulate": job.config.accumulate,
             "layer_decay": job.config.layer_decay,
             "clip_norm": job.config.clip_norm,
             "ema": job.config.ema,
             "label_smoothing": job.config.label_smoothing,
             "mixup": job.config.mixup,
             "cutmix": job.config.cutmix,
+            "patience": job.config.patience,
             "epochs_run": len(fitted.fit.history),
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },
     }
 
 
-def _intervals(job: Job) -> list[dict[str, Any]]:
+def _intervals(outcome: Outcome) -> list[dict[str, Any]]:
     """What trained when: epochs counted from 1, both ends included."""
     return [
-        {"epochs": [each.start + 1, each.stop], "policy": each.policy.text, "rate": each.rate} for each in job.intervals
+        {"epochs": [each.start + 1, each.stop], "policy": each.policy.text, "rate": each.rate, **trained}
+        for each, trained in zip(outcome.job.intervals, outcome.fitted.trained, strict=True)
     ]
 
 

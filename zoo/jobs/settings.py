@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import torch
 
+from zoo.config import TrainConfig
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan
+from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Timeline
 from zoo.training.loop import Settings
 from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_optimiser
 from zoo.training.schedule import parse_curve
 
 
-def rates_of(job: Job, *, cached: bool) -> Rates:
-    """Learning rates and penalties: what was asked for, else by the size of the data and the kind of the head."""
-    config, heads, rows = job.config, job.model.heads, len(job.data.splits.train)
+def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool) -> tuple[float, float]:
+    """Learning rates of the heads and of the backbone: what was asked for, else by optimiser and kind of the head.
+
+    Args:
+        config: what was asked for.
+        heads: of the model.
+        cached: whether they train alone, on fixed features.
+    """
     default = 1e-3
     if cached and heads.one_layer:
         # One layer on fixed features bears a larger step than layers behind layers, most of all a linear one.
         default = min(1e-2, 12.8 / heads.width) if heads.linear else 3e-3
+    factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
+    return config.lr or factor * default, config.backbone_lr or factor * 1e-4
+
+
+def rates_of(job: Job, *, cached: bool) -> Rates:
+    """Learning rates and penalties: what was asked for, else by the size of the data and the kind of the head."""
+    config, heads, rows = job.config, job.model.heads, len(job.data.splits.train)
     # A Gaussian prior on the weights. Of a linear head such that logits of standardised features have a standard
     # deviation of 2: it does as well as a logistic regression whose strength was tuned (README, "The head"). Other
     # heads have no such formula: a variance of 0.1 a weight gave the lowest validation loss of a perceptron on ELPV,
     # where the linear head's prior, thirty times as strong, cost it 0.07 of its balanced accuracy.
     prior = heads.width / (4 * rows) if heads.linear else 10 / rows
-    factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
+    head, backbone = learning_rates(config, heads, cached=cached)
     return Rates(
-        head=config.lr or factor * default,
-        backbone=config.backbone_lr or factor * 1e-4,
+        head=head,
+        backbone=backbone,
         layer_decay=config.layer_decay,
         weight_decay=config.weight_decay,
         head_l2=prior if config.head_l2 is None else config.head_l2,

@@ -15,9 +15,22 @@ from zoo.jobs.data import Prepared
 from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode, batch_norms, default_mode, recalibrate
 from zoo.model.network import FineTuneModel
+from zoo.specs import BackboneView
 
 BATCH = 64
 """Images whose variance is one observation."""
+
+
+def batchnorm_mode(config: TrainConfig, view: BackboneView) -> BatchNormMode:
+    """The mode that a run takes.
+
+    Raises:
+        ZooError: `recalibrate`, and there is no BatchNorm.
+    """
+    mode = config.batchnorm or default_mode(view.weights)
+    if mode == "recalibrate" and not batch_norms(view.module):
+        raise ZooError(f"{view.name} has no BatchNorm to recalibrate; leave out --batchnorm")
+    return mode
 
 
 def settle(
@@ -26,14 +39,12 @@ def settle(
     """Which way the run takes; where statistics are learned anew, they are when this returns.
 
     Raises:
-        ZooError: `recalibrate`, and there is no BatchNorm.
+        ZooError: as `batchnorm_mode`.
     """
-    mode = config.batchnorm or default_mode(model.view.weights)
+    mode = batchnorm_mode(config, model.view)
     if mode != "recalibrate":
         return mode
     layers = batch_norms(model.backbone)
-    if not layers:
-        raise ZooError(f"{model.view.name} has no BatchNorm to recalibrate; leave out --batchnorm")
     model.to(device)
     with reporter.bar("recalibrating BatchNorm", "images") as progress:
         recalibrate(model.backbone, model.features, layers.values(), _batches(config, data, model, device, progress))

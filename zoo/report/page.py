@@ -61,7 +61,8 @@ def render_report(
         facts=_facts(run),
         tasks=[task_section(name, by_split) for name, by_split in metrics.items()],
         counts=_counts(run["data"]),
-        panels=training_curves(history, training.get("best_epoch")),
+        intervals=_intervals(run["freeze"]),
+        panels=training_curves(history, training.get("best_epoch"), _borders(run["freeze"])),
         best_epoch=training.get("best_epoch"),
         mistakes=[(mistake, data_uri(mistake.thumbnail)) for mistake in mistakes],
         bad_files_shown=BAD_FILES_SHOWN,
@@ -135,6 +136,8 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ()))),
         ("epochs", _epochs(training, best)),
         ("optimiser", _optimiser(training)),
+        ("learning rate", training.get("schedule")),
+        *_methods(training),
         ("speed", f"{training['images_per_second']:,.0f} images/s" if training.get("images_per_second") else None),
         ("time", duration(seconds["total"]) + (f" ({parts})" if parts else "") if "total" in seconds else None),
     ]
@@ -153,13 +156,61 @@ def _epochs(training: Mapping[str, Any], best: int | None) -> str | None:
     chosen = f", the best is {best}" if best is not None else ""
     if training.get("best_value") is not None and "metric" in training:
         chosen += f" ({words(training['metric'])} {training['best_value']:.3f} on validation rows)"
-    return f"{training['epochs']}{chosen}"
+    stopped = training.get("epochs_run", training["epochs"]) < training["epochs"] and training.get("patience")
+    early = f"stopped early after {training['epochs_run']} of " if stopped else ""
+    return f"{early}{training['epochs']}{chosen}"
 
 
 def _optimiser(training: Mapping[str, Any]) -> str | None:
-    names = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch"}
+    names = {
+        "learning_rate": "learning rate",
+        "backbone_learning_rate": "of the backbone",
+        "weight_decay": "weight decay",
+        "batch_size": "batch",
+    }
     given = [f"{label} {plain(training[key])}" for key, label in names.items() if training.get(key) is not None]
     return ", ".join([*filter(None, [training.get("optimiser")]), *given]) or None
+
+
+def _methods(training: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """What was used beside optimiser and schedule; an option that changes nothing is left out."""
+    ways = (
+        ("layer_decay", 1, "layer decay", "{} from block to block, towards the image"),
+        ("accumulate", 1, "accumulation", "{} batches to a step"),
+        ("clip_norm", None, "clipping", "gradients to a norm of {}"),
+        ("ema", None, "moving average", "of the weights, with decay {}"),
+        ("label_smoothing", 0, "label smoothing", "{}"),
+        ("mixup", 0, "mixup", "shares from Beta({0}, {0})"),
+        ("cutmix", 0, "cutmix", "boxes from Beta({0}, {0})"),
+        ("patience", None, "patience", "{} epochs without an improvement end the run"),
+    )
+    given = [(label, text, training.get(key), idle) for key, idle, label, text in ways]
+    return [(label, text.format(plain(own))) for label, text, own, idle in given if own not in (None, idle)]
+
+
+def _intervals(freeze: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The intervals of a freeze schedule as text; none where one policy holds for the whole run."""
+    found = freeze.get("intervals", ())
+    return [_interval(each) for each in found] if len(found) > 1 else []
+
+
+def _interval(interval: Mapping[str, Any]) -> dict[str, str]:
+    (first, last), share = interval["epochs"], interval["trainable_parameters"] / interval["parameters"]
+    return {
+        "epochs": str(first) if first == last else f"{first} to {last}",
+        "policy": interval["policy"],
+        "trainable": f"{interval['trainable_parameters']:,}",
+        "share": f"{share:.1%}",
+        "head": plain(interval["learning_rate"]),
+        "backbone": "frozen"
+        if interval["backbone_learning_rate"] is None
+        else plain(interval["backbone_learning_rate"]),
+    }
+
+
+def _borders(freeze: Mapping[str, Any]) -> list[int]:
+    """Last epochs of all intervals but the last one."""
+    return [interval["epochs"][1] for interval in freeze.get("intervals", ())[:-1]]
 
 
 def _counts(data: Mapping[str, Any]) -> list[dict[str, Any]]:

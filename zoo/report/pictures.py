@@ -31,22 +31,30 @@ class Panel:
     legend: tuple[tuple[str, str], ...]
 
 
-def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> list[Panel]:
-    """Losses and the validation metrics over epochs; a panel without any value is left out.
+def training_curves(
+    history: Sequence[Mapping[str, Any]], best_epoch: int | None = None, borders: Sequence[int] = ()
+) -> list[Panel]:
+    """Losses, validation metrics and the learning rate over epochs; a panel without any value is left out.
 
     Args:
-        history: a row per epoch: `epoch`, `train_loss`, `val_loss` and `<task>/<metric>`; a value may be None.
+        history: a row per epoch: `epoch`, `train_loss`, `val_loss`, `<task>/<metric>` and `learning_rate`; a value may
+            be None.
         best_epoch: marked by a dashed line.
+        borders: epochs after which something else trains, marked by dotted lines.
     """
     metrics = dict.fromkeys(key for row in history for key in row if "/" in key)
-    wanted = (("Loss", LOSSES), ("Metrics of the validation rows", {key: _words(key) for key in metrics}))
+    wanted = (
+        ("Loss", LOSSES),
+        ("Metrics of the validation rows", {key: _words(key) for key in metrics}),
+        ("Learning rate", {"learning_rate": "of the head, when the epoch ends"}),
+    )
     panels = []
     for title, labels in wanted:
         series = {label: _series(history, key) for key, label in labels.items()}
         series = {label: points for label, points in series.items() if points}
         if series:
             legend = tuple((label, COLOURS[index % len(COLOURS)]) for index, label in enumerate(series))
-            svg = _draw(list(series.values()), [colour for _, colour in legend], best_epoch)
+            svg = _draw(list(series.values()), [colour for _, colour in legend], best_epoch, borders)
             panels.append(Panel(title=title, svg=svg, legend=legend))
     return panels
 
@@ -60,7 +68,12 @@ def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, f
     return [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
 
 
-def _draw(series: Sequence[Sequence[tuple[int, float]]], colours: Sequence[str], best_epoch: int | None) -> Markup:
+def _draw(
+    series: Sequence[Sequence[tuple[int, float]]],
+    colours: Sequence[str],
+    best_epoch: int | None,
+    borders: Sequence[int],
+) -> Markup:
     # No pyplot, which would keep the figure. No label of the user's either: the page writes them, in any script.
     figure = Figure(figsize=(4.8, 2.7), layout="constrained")
     axes = figure.add_subplot()
@@ -69,6 +82,8 @@ def _draw(series: Sequence[Sequence[tuple[int, float]]], colours: Sequence[str],
         axes.plot([epoch for epoch, _ in points], [value for _, value in points], style, color=colour, lw=1.8)
     if best_epoch is not None:
         axes.axvline(best_epoch, color=GREY, lw=1, ls="--", zorder=0)
+    for epoch in borders:
+        axes.axvline(epoch + 0.5, color=GREY, lw=1.2, ls=":", zorder=0)
     _dress(axes)
     return _svg(figure)
 
