@@ -1,244 +1,62 @@
-"""Augmentation: a function of (seed, view, content) alone, and each part does what it says."""
+"""Augmentation: presets one after the other, or another for some rows; grammar, description and addresses."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from zoo.data.augment import Augmentation, Augmenter, Draws, parse_augmentation
+from zoo.data.augment import Augmenter, described, parse_augmentation
+from zoo.data.light import Light
+from zoo.data.presets import AutoAugment, RandAugment, TrivialAugment
 from zoo.errors import OptionError
 
-NOTHING = Augmentation(flip=False, crop=1.0, rotate=0.0, brightness=0.0, contrast=0.0, noise=0.0)
-FIELDS = [field.name for field in dataclasses.fields(Draws)]
-
-
-def only(**parameters):
-    return Augmenter(dataclasses.replace(NOTHING, **parameters), seed=0)
+LIGHT, STRONG = (Light(),), (Light(), RandAugment(m=25))
 
 
 def some_keys(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 16), dtype=np.uint8)
 
 
-def some_images(count, size=(24, 20), channels=3):
-    """Smooth images, so that neighbouring pixels say something of each other."""
+def some_images(count, size=(24, 20)):
     generator = torch.Generator().manual_seed(1)
-    coarse = torch.rand(count, channels, 4, 4, generator=generator)
-    return (torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1) * 255).round().to(torch.uint8)
+    return torch.randint(0, 256, (count, 3, *size), generator=generator, dtype=torch.uint8)
 
 
-LIGHT = Augmenter(Augmentation(vertical=True), seed=7)
-
-
-def test_draws_of_an_image_are_the_same_in_any_batch_and_order():
-    keys = some_keys(50)
-    whole = LIGHT.draw(keys, 3)
-    turned, one = LIGHT.draw(keys[::-1], 3), LIGHT.draw(keys[17:18], 3)
-    each = LIGHT.draw(keys, np.full(50, 3))
-    for name in FIELDS:
-        np.testing.assert_array_equal(getattr(turned, name)[::-1], getattr(whole, name))
-        np.testing.assert_array_equal(getattr(one, name), getattr(whole, name)[17:18])
-        np.testing.assert_array_equal(getattr(each, name), getattr(whole, name))
-
-
-@pytest.mark.parametrize("size", [(24, 20), (33, 47), (224, 224)])
-def test_pixels_of_an_image_are_the_same_in_any_batch_and_order(size):
-    images, keys = some_images(7, size), some_keys(7)
-    whole = LIGHT(images, keys, 2)
-    for row in range(7):
-        assert torch.equal(LIGHT(images[row : row + 1], keys[row : row + 1], 2), whole[row : row + 1])
-    assert torch.equal(LIGHT(images.flip(0), keys[::-1], 2).flip(0), whole)
-
-
-def test_each_image_may_show_a_view_of_its_own():
-    images, keys = some_images(4), some_keys(4)
-    mixed = LIGHT(images, keys, np.array([5, 0, 5, 9]))
-    for row, view in enumerate([5, 0, 5, 9]):
-        assert torch.equal(mixed[row], LIGHT(images, keys, view)[row])
-
-
-def test_pixels_are_the_same_in_another_process():
-    code = (
-        "import numpy as np, torch; from zoo.data.augment import *;"
-        "x = (torch.arange(3 * 16 * 16) % 251).to(torch.uint8).view(1, 3, 16, 16);"
-        "y = Augmenter(Augmentation(), seed=5)(x, np.full((1, 16), 9, dtype=np.uint8), 4);"
-        "print(y.flatten().tolist())"
-    )
-    images = (torch.arange(3 * 16 * 16) % 251).to(torch.uint8).view(1, 3, 16, 16)
-    here = Augmenter(Augmentation(), seed=5)(images, np.full((1, 16), 9, dtype=np.uint8), 4)
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert json.loads(there) == here.flatten().tolist()
-
-
-@pytest.mark.gpu
-def test_pixels_are_the_same_on_a_gpu_within_a_level():
-    images, keys = some_images(9, (64, 48)), some_keys(9)
-    there = LIGHT(images.cuda(), keys, 3)
-    assert there.is_cuda
-    assert (there.cpu().int() - LIGHT(images, keys, 3).int()).abs().max() <= 1
-
-
-def test_views_seeds_and_images_differ():
-    images, keys = some_images(2), some_keys(2)
-    first = LIGHT(images, keys, 0)
-    assert not torch.equal(first, LIGHT(images, keys, 1))
-    assert not torch.equal(first, Augmenter(LIGHT.parameters, seed=8)(images, keys, 0))
-    same = LIGHT(images[:1].expand(2, -1, -1, -1), keys, 0)
-    assert not torch.equal(same[0], same[1])
-    assert torch.equal(LIGHT(images, keys, 0), first)
-
-
-def test_the_global_random_state_is_left_alone():
-    torch.manual_seed(3)
-    np.random.seed(3)  # noqa: NPY002 - the state in question
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    LIGHT(some_images(2), some_keys(2), 0)
-    assert torch.equal(torch.random.get_rng_state(), before[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-
-
-def test_draws_fill_the_ranges_that_the_parameters_give():
-    draws = Augmenter(Augmentation(crop=0.25, rotate=30, vertical=True, noise=0.1), seed=0).draw(some_keys(4000), 1)
-    for name, low, high in [
-        ("side", 0.5, 1.0),
-        ("angle", -np.pi / 6, np.pi / 6),
-        ("brightness", 0.8, 1.2),
-        ("contrast", 0.8, 1.2),
-        ("noise", -25.5, 25.5),
-        ("window", 0, 2**20),
-    ]:
-        values = getattr(draws, name)
-        assert low <= values.min() < low + 0.01 * (high - low), name
-        assert high - 0.01 * (high - low) < values.max() <= high, name
-    assert abs(np.mean(draws.side**2) - 0.625) < 0.01  # the area is uniform, not the side
-    assert (np.abs(draws.x) <= 1 - draws.side).all()
-    assert (np.abs(draws.y) <= 1 - draws.side).all()
-    assert abs(np.mean(draws.across)) < 0.05
-    assert abs(np.mean(draws.down)) < 0.05
-    numbers = np.stack([getattr(draws, name) for name in FIELDS])
-    assert np.abs(np.corrcoef(numbers) - np.eye(len(FIELDS))).max() < 0.07
-
-
-def test_nothing_asked_for_changes_nothing():
-    images = some_images(5)
-    assert torch.equal(only()(images, some_keys(5), 0), images)
-    assert torch.equal(only(flip=True, vertical=True)(images[:0], some_keys(0), 0), images[:0])
-
-
-def test_a_flip_is_a_mirror_image_to_the_pixel():
-    images, keys = some_images(40, (24, 21)), some_keys(40)
-    augmenter = only(flip=True, vertical=True)
-    got, draws = augmenter(images, keys, 0), augmenter.draw(keys, 0)
-    assert {(-1, -1), (-1, 1), (1, -1), (1, 1)} == set(zip(draws.across, draws.down, strict=True))
-    for row in range(40):
-        mirrored = [axis for axis, sign in ((2, draws.across[row]), (1, draws.down[row])) if sign < 0]
-        assert torch.equal(got[row], images[row].flip(mirrored))
-
-
-def test_a_crop_is_a_window_enlarged():
-    # A ramp along each axis: what comes out says where it came from.
-    height, width = 40, 60
-    ramp = torch.zeros(30, 2, height, width)
-    ramp[:, 0] = 4.0 * torch.arange(width)
-    ramp[:, 1] = 6.0 * torch.arange(height)[:, None]
-    keys, augmenter = some_keys(30), only(crop=0.3)
-    got, draws = augmenter(ramp.to(torch.uint8), keys, 0).double(), augmenter.draw(keys, 0)
-    across = (np.arange(width) + 0.5) / width * 2 - 1
-    for row in range(30):
-        expected = ((across * draws.side[row] + draws.x[row]) + 1) / 2 * width - 0.5
-        inside = slice(2, -2)
-        np.testing.assert_allclose(got[row, 0, 20, inside] / 4, expected[inside], atol=0.2)
-    tall = got[:, 1, :, 30]
-    assert ((tall[:, -3] - tall[:, 2]).numpy() / 6 < (height - 5) * draws.side + 0.5).all()
-
-
-def test_a_turn_is_a_turn_of_the_image_counter_clockwise_and_shears_nothing():
-    height, width = 61, 91
-    image = torch.zeros(1, 1, height, width, dtype=torch.uint8)
-    image[0, 0, 28:33, 60:65] = 255  # 17 pixels right of the centre
-    keys, augmenter = some_keys(40), only(rotate=90.0)
-    got, draws = augmenter(image.expand(40, -1, -1, -1), keys, 0).double(), augmenter.draw(keys, 0)
-    y, x = torch.meshgrid(torch.arange(61.0) - 30, torch.arange(91.0) - 45, indexing="ij")
-    weight = got[:, 0] / got[:, 0].sum(dim=(1, 2), keepdim=True)
-    found = np.stack([(weight * x).sum(dim=(1, 2)), -(weight * y).sum(dim=(1, 2))], axis=1)
-    expected = 17 * np.stack([np.cos(draws.angle), np.sin(draws.angle)], axis=1)
-    np.testing.assert_allclose(found, expected, atol=0.5)
-
-
-def test_what_comes_from_outside_is_a_reflection_and_no_black_corner():
-    images = torch.full((20, 3, 32, 32), 200, dtype=torch.uint8)
-    assert (only(rotate=180.0)(images, some_keys(20), 0) == 200).all()
-
-
-def test_brightness_is_a_factor_clipped_at_full_scale():
-    images, keys, augmenter = some_images(20), some_keys(20), only(brightness=0.5)
-    factor = augmenter.draw(keys, 0).brightness[:, None, None, None]
-    expected = np.clip(images.numpy() * factor, 0, 255)
-    assert np.abs(augmenter(images, keys, 0).numpy() - expected).max() <= 0.501
-
-
-def test_contrast_is_a_factor_on_the_distance_from_the_images_mean():
-    images, keys, augmenter = some_images(20), some_keys(20), only(contrast=0.5)
-    values, factor = images.numpy().astype(float), augmenter.draw(keys, 0).contrast[:, None, None, None]
-    mean = values.mean(axis=(1, 2, 3), keepdims=True)
-    expected = np.clip(mean + factor * (values - mean), 0, 255)
-    assert np.abs(augmenter(images, keys, 0).numpy() - expected).max() <= 0.501
-
-
-def test_brightness_comes_before_contrast():
-    images, keys, augmenter = some_images(20), some_keys(20), only(brightness=0.3, contrast=0.3)
-    draws = augmenter.draw(keys, 0)
-    values = images.numpy() * draws.brightness[:, None, None, None]
-    mean = values.mean(axis=(1, 2, 3), keepdims=True)
-    expected = np.clip(mean + draws.contrast[:, None, None, None] * (values - mean), 0, 255)
-    assert np.abs(augmenter(images, keys, 0).numpy() - expected).max() <= 0.51
-
-
-def test_noise_is_gaussian_of_the_drawn_deviation_and_another_one_for_each_image():
-    images = torch.full((12, 3, 64, 64), 128, dtype=torch.uint8)
-    keys, augmenter = some_keys(12), only(noise=0.1)
-    noise = augmenter(images, keys, 0).numpy().reshape(12, -1) - 128.0
-    wanted = np.abs(augmenter.draw(keys, 0).noise)
-    np.testing.assert_allclose(noise.std(axis=1), np.sqrt(wanted**2 + 1 / 12), rtol=0.05)
-    assert np.abs(noise.mean(axis=1)).max() < 1
-    strong = noise[wanted > 5]
-    kurtosis = (strong**4).mean(axis=1) / (strong**2).mean(axis=1) ** 2
-    assert np.abs(kurtosis - 3).max() < 0.3
-    between = np.corrcoef(strong) - np.eye(len(strong))
-    assert np.abs(between).max() < 0.05
-
-
-def test_any_number_of_channels_will_do():
-    for channels in (1, 5):
-        assert LIGHT(some_images(2, channels=channels), some_keys(2), 0).shape == (2, channels, 24, 20)
-
-
-def test_the_description_is_json_and_tells_every_difference():
-    base = Augmenter(Augmentation(), seed=1)
-    others = [Augmenter(Augmentation(rotate=5.0), seed=1), Augmenter(Augmentation(), seed=2)]
-    texts = {json.dumps(augmenter.describe(0)) for augmenter in [base, *others]} | {json.dumps(base.describe(1))}
-    assert len(texts) == 4
-    assert base.describe(3)["view"] == 3
+def test_steps_act_one_after_the_other_in_the_order_given():
+    images, keys = some_images(12), some_keys(12)
+    light, rand = (Augmenter(parse_augmentation(text), 3) for text in ("light", "randaugment(m=20)"))
+    both = Augmenter(parse_augmentation("light+randaugment(m=20)"), 3)(images, keys, 2)
+    assert torch.equal(both, rand(light(images, keys, 2), keys, 2))
+    turned = Augmenter(parse_augmentation("randaugment(m=20)+light"), 3)(images, keys, 2)
+    assert torch.equal(turned, light(rand(images, keys, 2), keys, 2))
+    assert not torch.equal(both, turned)
 
 
 def test_presets_are_read_by_the_one_grammar():
-    assert parse_augmentation("none") is None
-    assert parse_augmentation("light") == Augmentation()
-    assert parse_augmentation("light(flip=false, crop=0.5, rotate=0)") == Augmentation(flip=False, crop=0.5, rotate=0.0)
+    assert parse_augmentation("none") == ()
+    assert parse_augmentation("light(flip=false, crop=0.5, rotate=0)") == (Light(flip=False, crop=0.5, rotate=0.0),)
+    assert parse_augmentation("randaugment") == (RandAugment(n=2, m=9),)
+    assert parse_augmentation("randaugment(3, m=7)") == (RandAugment(n=3, m=7),)
+    assert parse_augmentation("autoaugment") == (AutoAugment(policy="imagenet"),)
+    assert parse_augmentation("autoaugment(policy=svhn)+light+trivialaugment") == (
+        AutoAugment(policy="svhn"),
+        Light(),
+        TrivialAugment(),
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ligth", r"unknown augmentation 'ligth'; there are none and light; did you mean light\?"),
-        ("strong", "unknown augmentation 'strong'; there are none and light"),
-        ("light+none", "there is one augmentation at a time, of none and light"),
+        ("ligth", r"unknown augmentation 'ligth'; there are none, light, randaugment, .*; did you mean light\?"),
+        ("RandAug", r"unknown augmentation 'RandAug'; .* and trivialaugment; did you mean randaugment\?"),
+        ("strong", "unknown augmentation 'strong'; there are none, light, randaugment, autoaugment and trivialaugment"),
+        ("light+none", "none is no augmentation at all; leave it out beside others"),
+        ("none+light", "none is no augmentation at all; leave it out beside others"),
+        ("light+randaugment+light(crop=1)", "light stands twice; each augmentation acts once"),
         ("none(crop=1)", "none has no parameter 'crop'"),
         ("light(flip=1)", "flip must be bool, not 1"),
         ("light(crop=0)", r"crop is the smallest share of the area that is kept, in \(0, 1\], not 0.0"),
@@ -247,6 +65,13 @@ def test_presets_are_read_by_the_one_grammar():
         ("light(brightness=2)", r"brightness must be in \[0, 1\], not 2.0"),
         ("light(contrast=-1)", r"contrast must be in \[0, 1\], not -1.0"),
         ("light(noise=5)", r"noise must be in \[0, 1\], not 5.0"),
+        ("randaugment(n=0)", "randaugment: n is the number of operations, at least 1, not 0"),
+        ("randaugment(m=31)", "randaugment: m is the magnitude, from 0 to 30, not 31"),
+        ("randaugment(m=-1)", "randaugment: m is the magnitude, from 0 to 30, not -1"),
+        ("randaugment(m=0.5)", "randaugment: m must be int, not 0.5"),
+        ("randaugment(magnitude=5)", "randaugment has no parameter 'magnitude'; it takes n, m"),
+        ("trivialaugment(m=5)", "trivialaugment has no parameter 'm'; it takes no parameters"),
+        ("autoaugment(policy=coco)", "autoaugment: policy must be imagenet or cifar10 or svhn, not 'coco'"),
     ],
 )
 def test_what_a_preset_does_not_take_is_refused(text, message):
@@ -254,14 +79,66 @@ def test_what_a_preset_does_not_take_is_refused(text, message):
         parse_augmentation(text)
 
 
+def test_the_description_is_json_and_tells_every_difference():
+    texts = ["light", "light(rotate=5)", "randaugment", "randaugment(n=1)", "randaugment(m=8)", "trivialaugment"]
+    texts += ["autoaugment", "autoaugment(policy=svhn)", "light+randaugment", "randaugment+light"]
+    augmenters = [Augmenter(parse_augmentation(text), seed=1) for text in texts]
+    said = {json.dumps(each.describe(0)) for each in augmenters}
+    said |= {json.dumps(augmenters[0].describe(1)), json.dumps(Augmenter(LIGHT, seed=2).describe(0))}
+    assert len(said) == len(texts) + 2
+    assert augmenters[0].describe(3)["view"] == 3
+    assert "torchvision" in described(STRONG)[1]
+
+
+def test_rows_may_have_steps_of_their_own_and_batches_do_not_matter():
+    images, keys = some_images(6), some_keys(6)
+    chosen = np.array([9, 0, 1, 2, 0, 1, 2, 9]) % 9  # by row of a table of eight
+    mixed, rows = Augmenter(LIGHT, 3, others=(STRONG, ()), chosen=chosen), np.arange(1, 7)
+    shown = mixed(images, keys, 4, rows)
+    for at, row in enumerate(rows):
+        steps = (LIGHT, STRONG, ())[chosen[row]]
+        assert torch.equal(shown[at], Augmenter(steps, 3)(images, keys, 4)[at])
+    order = np.array([4, 0, 5])
+    assert torch.equal(mixed(images[order], keys[order], np.full(3, 4), rows[order]), shown[order])
+    assert torch.equal(shown[2], images[2])
+    assert shown.data_ptr() != images.data_ptr()
+
+
+def test_an_image_is_kept_under_its_digest_and_what_happens_to_it_where_that_is_its_own():
+    keys, rows = some_keys(4), np.arange(4)
+    assert (Augmenter(LIGHT, 3).addresses(keys, rows) == keys).all()
+    one = Augmenter(LIGHT, 3, others=(STRONG, ()), chosen=np.array([0, 1, 2, 1])).addresses(keys, rows)
+    assert (one == keys).all(axis=1).tolist() == [True, False, False, False]
+    same = Augmenter(LIGHT, 3, others=(STRONG, ()), chosen=np.array([0, 1, 2, 1])).addresses(keys[[0, 0, 0, 0]], rows)
+    assert len(np.unique(same, axis=0)) == 3
+    assert (same[1] == same[3]).all()
+    # The number that stands for the same steps does not matter, and other parameters do.
+    other = Augmenter(LIGHT, 3, others=((), STRONG), chosen=np.array([0, 2, 1, 2])).addresses(keys, rows)
+    assert (other == one).all()
+    weaker = Augmenter(LIGHT, 3, others=((Light(), RandAugment(m=2)), ()), chosen=np.array([0, 1, 2, 1]))
+    assert (weaker.addresses(keys, rows) == one).all(axis=1).tolist() == [True, False, True, False]
+
+
+def test_choices_that_stand_for_nothing_are_refused():
+    for wrong in (-1, 2):
+        with pytest.raises(ValueError, match=f"chosen numbers the others from 1 to 1, not {wrong}"):
+            Augmenter(LIGHT, 0, others=(STRONG,), chosen=np.array([0, wrong]))
+    with pytest.raises(ValueError, match="chosen must say which rows have which of the others"):
+        Augmenter(LIGHT, 0, others=(STRONG,))
+    with pytest.raises(ValueError, match="rows must be given where rows have steps of their own"):
+        Augmenter(LIGHT, 0, others=(STRONG,), chosen=np.array([0, 1]))(some_images(2), some_keys(2), 0)
+
+
 def test_images_keys_and_views_of_another_kind_are_refused():
     images, keys = some_images(2), some_keys(2)
-    message = r"images must be uint8 \(B, C, H, W\) with B keys, not torch"
-    for bad in (images.float(), images[0], images[:1]):
-        with pytest.raises(ValueError, match=message):
-            LIGHT(bad, keys, 0)
-    for bad_keys in (keys[:, :8], keys.astype(np.int64)):
-        with pytest.raises(ValueError, match=r"keys must be uint8 \(B, 16\), not"):
-            LIGHT.draw(bad_keys, 0)
-    with pytest.raises(ValueError, match="views are numbered from 0, not -1"):
-        LIGHT.draw(keys, np.array([0, -1]))
+    for steps in (LIGHT, (RandAugment(),)):
+        own = Augmenter(steps, 0)
+        for bad in (images.float(), images[0], images[:1]):
+            with pytest.raises(ValueError, match=r"images must be uint8 \(B, C, H, W\) with B keys, not torch"):
+                own(bad, keys, 0)
+        for bad_keys in (keys[:, :8], keys.astype(np.int64)):
+            with pytest.raises(ValueError, match=r"keys must be uint8 \(B, 16\), not"):
+                own(images, bad_keys, 0)
+        with pytest.raises(ValueError, match="views are numbered from 0, not -1"):
+            own(images, keys, np.array([0, -1]))
+        assert own(images[:0], keys[:0], 0).shape == (0, 3, 24, 20)

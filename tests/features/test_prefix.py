@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.data.augment import Augmenter, parse_augmentation
 from zoo.data.ingest import ingest
 from zoo.errors import IntegrityError, ZooError
 from zoo.features import choose
 from zoo.features.boundary import Boundary
 from zoo.features.choose import accept, choose_prefix, cross_validate
-from zoo.features.extract import keep
+from zoo.features.extract import View, keep, missing_rows
 from zoo.features.prefix import DTYPES, Prefix, Recipe, normalise, weights_digest
 from zoo.model.load import strip
 from zoo.model.view import build_view
@@ -19,6 +20,7 @@ from zoo.registry import lookup
 from zoo.registry.digest import package_digest
 from zoo.registry.plugins import Plugin
 from zoo.specs import BackboneSource
+from zoo.training.live import LiveFeatures
 
 CPU = torch.device("cpu")
 
@@ -88,6 +90,44 @@ def test_features_are_computed_once_and_found_again(ready, tmp_path):
     second = keep(prefix, images, np.arange(24)[::-1], digest=digest, cache=tmp_path)
     assert (first.computed, second.computed) == (24, 0)
     assert torch.equal(second.load(), first.load().flip(0))
+
+
+def test_each_augmentation_and_view_has_a_place_of_its_own_in_the_cache(ready, tmp_path):
+    view, images, _ = ready
+    prefix, rows = Prefix(view, "pooled", Recipe(), CPU), np.arange(4)
+    texts = ["light", "randaugment", "randaugment(m=7)", "trivialaugment", "autoaugment", "light+randaugment"]
+    views = [View(augmenter=Augmenter(parse_augmentation(text), 0), number=0) for text in texts]
+    views += [
+        View(augmenter=views[1].augmenter, number=1),
+        View(augmenter=Augmenter(views[1].augmenter.steps, 1), number=0),
+    ]
+    for each in (None, *views):
+        assert keep(prefix, images, rows, digest="x", cache=tmp_path, view=each).computed == 4
+    for each in (None, *views):
+        assert missing_rows(prefix, images, rows, digest="x", cache=tmp_path, view=each) == 0
+
+
+def test_rows_with_steps_of_their_own_are_kept_apart_and_are_what_training_sees_without_the_cache(ready, tmp_path):
+    view, images, _ = ready
+    prefix, rows = Prefix(view, "pooled", Recipe(), CPU), np.arange(8)
+    steps, strong = parse_augmentation("light"), parse_augmentation("light+randaugment(m=20)")
+
+    def kept(chosen):
+        augmenter = Augmenter(steps, 0, others=(strong,), chosen=np.array(chosen))
+        return augmenter, keep(
+            prefix, images, rows, digest="x", cache=tmp_path, view=View(augmenter=augmenter, number=0)
+        )
+
+    plain = keep(prefix, images, rows, digest="x", cache=tmp_path, view=View(augmenter=Augmenter(steps, 0), number=0))
+    augmenter, mixed = kept([0, 1] * 12)
+    assert (plain.computed, mixed.computed) == (8, 4)  # rows that have the steps of all are found
+    live = LiveFeatures(prefix, images, augment=augmenter, views=1).take(torch.from_numpy(rows), 0)[0]
+    torch.testing.assert_close(mixed.load().float(), live, rtol=1e-4, atol=1e-5)
+    assert torch.equal(mixed.load()[::2], plain.load()[::2])
+    assert not torch.allclose(mixed.load()[1::2], plain.load()[1::2], rtol=1e-2, atol=1e-3)
+    _, turned = kept([1, 0] * 12)
+    assert turned.computed == 4
+    assert torch.equal(turned.load()[1::2], plain.load()[1::2])
 
 
 @pytest.mark.parametrize("change", ["weights", "precision", "backbone", "preprocessing"])

@@ -174,6 +174,16 @@ def test_kept_views_are_each_computed_once_and_shown_in_turn(shape_folder, tmp_p
     assert kept_part(more.run)[0] == splits["train"]
 
 
+def test_views_of_another_augmentation_are_computed_anew_and_those_of_the_same_found(shape_folder, tmp_path):
+    data = shape_folder(16, 16)
+    for number, (augment, found) in enumerate(
+        [("randaugment", False), ("randaugment(m=7)", False), ("randaugment(2, m=9)", True), ("trivialaugment", False)]
+    ):
+        result = train(data, tmp_path / str(number), augment=augment, views=2)
+        computed = kept_part(result.run)[0]
+        assert (computed == 0) == found, augment
+
+
 def test_views_are_four_unless_told_and_no_more_than_epochs(shape_folder, tmp_path):
     data = shape_folder(16, 16)
     for epochs, views in ((2, "2 of each training image"), (6, "4 of each training image")):
@@ -188,11 +198,12 @@ def test_where_nothing_is_kept_every_epoch_has_a_view_of_its_own(shape_folder, t
     assert decisions(result)["views"]["choice"] == "a new one in every epoch"
 
 
-def test_live_and_whole_see_the_same_augmented_images(shape_folder, tmp_path, way):
+@pytest.mark.parametrize("augment", ["light", "light+randaugment(m=20)"])
+def test_live_and_whole_see_the_same_augmented_images(shape_folder, tmp_path, way, augment):
     data = shape_folder(16, 16)
     for mode in ("live", "whole"):
         way(mode)
-        train(data, tmp_path / mode, augment="light", backbone="tiny/test_vit")
+        train(data, tmp_path / mode, augment=augment, backbone="tiny/test_vit")
     assert distance(weights(tmp_path / "live"), weights(tmp_path / "whole")) < 1e-4
 
 

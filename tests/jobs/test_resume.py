@@ -76,8 +76,8 @@ def same(a, b):
     ("options", "states"),
     [
         ({}, (1, 7)),
-        ({"freeze": "none", "augment": "light"}, (3,)),
-        ({"freeze": "last(1)", "augment": "light", "views": 2, "ema": 0.9}, (5,)),
+        ({"freeze": "none", "augment": "light+randaugment(m=7)"}, (3,)),
+        ({"freeze": "last(1)", "augment": "trivialaugment", "views": 2, "ema": 0.9}, (5,)),
         ({"freeze": "last(2)@lp-ft(1)"}, (2, 3, 8)),
         ({"freeze": "last(2)@gradual", "optimiser": "sgd"}, (3, 5, 8)),
         ({"freeze": "thaw(stage4, 1)+thaw(stage2, 2)", "batchnorm": "recalibrate"}, (4, 6)),

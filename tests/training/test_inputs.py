@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.augment import Augmentation, Augmenter
+from zoo.data.augment import Augmenter
 from zoo.data.ingest import ingest
+from zoo.data.light import Light
 from zoo.features.prefix import normalise
 from zoo.specs import InputSpec
 from zoo.training.inputs import CachedFeatures, views_of
@@ -15,7 +16,7 @@ from zoo.training.live import LiveFeatures, Pixels
 
 CPU = torch.device("cpu")
 SPEC = InputSpec(size=(16, 16), resize=16)
-AUGMENTER = Augmenter(Augmentation(), seed=3)
+AUGMENTER = Augmenter((Light(),), seed=3)
 
 
 @pytest.fixture

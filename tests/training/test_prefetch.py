@@ -9,8 +9,9 @@ from contextlib import closing
 import pytest
 import torch
 
-from zoo.data.augment import Augmentation, Augmenter
+from zoo.data.augment import Augmenter
 from zoo.data.ingest import ingest
+from zoo.data.light import Light
 from zoo.specs import InputSpec
 from zoo.training.inputs import Staged
 from zoo.training.live import Pixels
@@ -67,7 +68,7 @@ def test_batches_are_those_without_reading_ahead_in_order(depth):
 
 def test_augmented_pixels_are_the_same_read_ahead_or_not(shapes, tmp_path):
     images = ingest(shapes(20)[0], InputSpec(size=(16, 16), resize=16), tmp_path / "images")
-    pixels = Pixels(images, CPU, channels_last=True, augment=Augmenter(Augmentation(), seed=1))
+    pixels = Pixels(images, CPU, channels_last=True, augment=Augmenter((Light(),), seed=1))
     for batch, part in zip(Prefetched(pixels).batches(PARTS, 2), PARTS, strict=True):
         assert torch.equal(batch[0], pixels.take(part, 2)[0])
 
@@ -75,7 +76,7 @@ def test_augmented_pixels_are_the_same_read_ahead_or_not(shapes, tmp_path):
 @pytest.mark.gpu
 def test_a_gpu_sees_the_same_pixels_read_ahead_or_not(shapes, tmp_path):
     images = ingest(shapes(20)[0], InputSpec(size=(64, 64), resize=64), tmp_path / "images")
-    pixels = Pixels(images, torch.device("cuda"), channels_last=True, augment=Augmenter(Augmentation(), seed=1))
+    pixels = Pixels(images, torch.device("cuda"), channels_last=True, augment=Augmenter((Light(),), seed=1))
     parts = PARTS * 20
     expected = [pixels.take(part, 2)[0].sum() for part in parts]
     # Work on the step's stream, so that a copy that is not waited for, or memory used again too soon, would show.

@@ -135,8 +135,9 @@ class TrainConfig:
     """Keep no activations inside the blocks that train and compute them again in the backward pass: a third more time,
     for batches that would not fit into memory."""
     augment: str = "none"
-    """Random changes to the training images: none, or light, which flips, crops, turns, brightens and adds noise, as in
-    light(flip=false, crop=0.5, rotate=15, vertical=true)."""
+    """Random changes to the training images: none; light, which flips, crops, turns, brightens and adds noise, as in
+    light(flip=false, crop=0.5, rotate=15, vertical=true); randaugment(n=2, m=9), autoaugment(policy=imagenet),
+    trivialaugment; joined with +, they act in that order."""
     views: int | None = None
     """Augmented views of each training image that are computed once and kept, of which each epoch shows another; by
     default 4 where the backbone has a frozen part, else every epoch draws anew."""

@@ -2,216 +2,173 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
+import hashlib
+import json
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data.hashing import hashed, salt, uniform
-from zoo.data.warp import WINDOWS, means, noise, warp
-from zoo.errors import OptionError
+from zoo.data.light import Light
+from zoo.data.presets import AutoAugment, RandAugment, TrivialAugment
+from zoo.registry.near import suggest
 from zoo.specs import NoParameters, bind, parse_options
 
 AUGMENT_VERSION = 1
 """Raised by one whenever the same (seed, view, content) would give other pixels; part of the key of cached features."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Augmentation:
-    """What happens to an image, in this order; the parameters of `light`.
+class Step(Protocol):
+    """One preset with its parameters.
 
     Attributes:
-        flip: mirror left and right in half of the views.
-        vertical: mirror top and bottom in half of the views; for images without an upside, as from above.
-        crop: smallest share of the image's area that is kept, in (0, 1]. The share is uniform in [crop, 1], the window
-            keeps the image's proportions, lies anywhere in it and is enlarged to its full size. After the scale
-            augmentation of Szegedy et al. 2015 ("Going deeper with convolutions"), which goes down to 0.08.
-        rotate: largest turn in degrees, in [0, 180], uniform in both directions about the window's centre. What comes
-            from outside the image is its reflection.
-        brightness: the values are multiplied by a factor uniform in [1 - brightness, 1 + brightness], in [0, 1].
-        contrast: their distances from the mean of the whole image are multiplied by a factor uniform in
-            [1 - contrast, 1 + contrast], in [0, 1]. Both as torchvision's `ColorJitter`, but clipped once, at the end.
-        noise: largest standard deviation of Gaussian noise, independent by pixel and channel, as a share of full
-            scale, in [0, 1]; an image's own is uniform in [0, noise].
+        name: in the grammar.
     """
 
-    flip: bool = True
-    vertical: bool = False
-    crop: float = 0.7
-    rotate: float = 10.0
-    brightness: float = 0.2
-    contrast: float = 0.2
-    noise: float = 0.02
+    name: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        if not 0 < self.crop <= 1:
-            raise ValueError(f"crop is the smallest share of the area that is kept, in (0, 1], not {self.crop}")
-        if not 0 <= self.rotate <= 180:
-            raise ValueError(f"rotate is the largest turn in degrees, in [0, 180], not {self.rotate}")
-        for name in ("brightness", "contrast", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+    def __call__(self, images: Tensor, seed: int, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
+        """A view of each image, uint8 (B, C, H, W), by content keys uint8 (B, 16) and views int64 (B,)."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """JSON values that say all that it does."""
+        ...
 
 
-PRESETS: dict[str, type[NoParameters] | type[Augmentation]] = {"none": NoParameters, "light": Augmentation}
+Steps = tuple[Step, ...]
+"""What happens to an image, one after the other; nothing where it is empty."""
+
+_KINDS: tuple[type[Step], ...] = (Light, RandAugment, AutoAugment, TrivialAugment)
+PRESETS = {kind.name: kind for kind in _KINDS}
 
 
-def parse_augmentation(text: str) -> Augmentation | None:
-    """Parse `none`, `light` or `light(flip=false, crop=0.5, …)`; None for `none`.
+def parse_augmentation(text: str) -> Steps:
+    """Parse `none`, `light(flip=false)`, `light+randaugment(m=7)`, …: presets in the order in which they act.
 
     Raises:
-        OptionError: another name, several joined with `+`, or parameters that the preset refuses.
+        OptionError: another name, a preset that stands twice, `none` beside another, or parameters that are refused.
     """
-    names = " and ".join(PRESETS)
-    calls = parse_options(text)
-    if len(calls) > 1:
-        raise OptionError(f"there is one augmentation at a time, of {names}", text=text, column=calls[1].column)
-    call = calls[0]
-    if call.name not in PRESETS:
-        close = difflib.get_close_matches(call.name, PRESETS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        call.fail(f"unknown augmentation {call.name!r}; there are {names}{hint}")
-    found: NoParameters | Augmentation = bind(call, PRESETS[call.name])
-    return found if isinstance(found, Augmentation) else None
+    calls, steps = parse_options(text), {}
+    for call in calls:
+        if call.name == "none":
+            bind(call, NoParameters)
+            if len(calls) > 1:
+                call.fail("none is no augmentation at all; leave it out beside others")
+            return ()
+        if call.name not in PRESETS:
+            names = ["none", *PRESETS]
+            listed = f"{', '.join(names[:-1])} and {names[-1]}"
+            call.fail(f"unknown augmentation {call.name!r}; there are {listed}{suggest(call.name, names)}")
+        if call.name in steps:
+            call.fail(f"{call.name} stands twice; each augmentation acts once")
+        steps[call.name] = bind(call, PRESETS[call.name])
+    return tuple(steps.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Draws:
-    """What was drawn for B images, float64 (B,) each.
-
-    Attributes:
-        across, down: -1 where the image is mirrored left and right, or top and bottom; else 1.
-        side: of the window, as a share of the image's.
-        x, y: the window's centre, in units of half the image's width and height from its centre.
-        angle: in radians; the image turns counter-clockwise.
-        brightness, contrast: factors.
-        noise: standard deviation in levels of 255; negative where the bank's noise is taken with its sign turned.
-        window: where in the bank the noise starts, a whole number.
-    """
-
-    across: NDArray[np.float64]
-    down: NDArray[np.float64]
-    side: NDArray[np.float64]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    angle: NDArray[np.float64]
-    brightness: NDArray[np.float64]
-    contrast: NDArray[np.float64]
-    noise: NDArray[np.float64]
-    window: NDArray[np.float64]
-
-
-_PURPOSES = (*(field.name for field in dataclasses.fields(Draws)), "sign")
-
-
-@dataclass(frozen=True, slots=True)
 class Augmenter:
     """Makes views of images. `Augmenter(parse_augmentation("light"), seed=0)(images, keys, view=3)`.
 
+    Rows may have steps of their own, as a strategy wants for rare classes: `others` holds them, and `chosen` says for
+    each row of the table whose they are.
+
     Attributes:
-        parameters: what happens.
+        steps: what happens.
         seed: other seeds, other views; any integer.
+        others: what happens to rows that `chosen` names, instead of `steps`.
+        chosen: integers (rows of the table,): 0 for `steps`, k for `others[k - 1]`; None where all rows have `steps`.
+
+    Raises:
+        ValueError: `others` without `chosen`, or numbers in it that stand for nothing.
     """
 
-    parameters: Augmentation
+    steps: Steps
     seed: int
+    others: tuple[Steps, ...] = ()
+    chosen: NDArray[np.int64] | None = None
 
-    def draw(self, keys: NDArray[np.uint8], view: int | NDArray[np.int64]) -> Draws:
-        """Draw for images of these content keys, uint8 (B, 16), and a view's number, one for all or int64 (B,).
-
-        Raises:
-            ValueError: keys of another shape, or a negative view.
-        """
-        if keys.dtype != np.uint8 or keys.shape[1:] != (16,):
-            raise ValueError(f"keys must be uint8 (B, 16), not {keys.dtype} {keys.shape}")
-        views = np.broadcast_to(np.asarray(view, dtype=np.int64), (len(keys),))
-        if (views < 0).any():
-            raise ValueError(f"views are numbered from 0, not {views.min()}")
-        salts = np.stack([salt(self.seed, f"augment {purpose}") for purpose in _PURPOSES])
-        halves = np.ascontiguousarray(keys).view("<u8").astype(np.uint64)
-        words = hashed(salts, views.astype(np.uint64)[None], halves[None, :, 0], halves[None, :, 1])
-        return self._scaled(dict(zip(_PURPOSES, uniform(words), strict=True)))
-
-    def _scaled(self, drawn: dict[str, NDArray[np.float64]]) -> Draws:
-        """From numbers in [0, 1) to what they stand for."""
-        own = self.parameters
-        spread = {name: 2 * numbers - 1 for name, numbers in drawn.items()}
-        side = np.sqrt(1 - (1 - own.crop) * drawn["side"])
-        return Draws(
-            across=np.where(own.flip & (drawn["across"] < 0.5), -1.0, 1.0),
-            down=np.where(own.vertical & (drawn["down"] < 0.5), -1.0, 1.0),
-            side=side,
-            x=spread["x"] * (1 - side),
-            y=spread["y"] * (1 - side),
-            angle=spread["angle"] * math.radians(own.rotate),
-            brightness=1 + spread["brightness"] * own.brightness,
-            contrast=1 + spread["contrast"] * own.contrast,
-            noise=np.where(drawn["sign"] < 0.5, -255.0, 255.0) * own.noise * drawn["noise"],
-            window=np.floor(drawn["window"] * WINDOWS),
-        )
+    def __post_init__(self) -> None:
+        if self.chosen is None:
+            if self.others:
+                raise ValueError("chosen must say which rows have which of the others")
+            return
+        wrong = (self.chosen < 0) | (self.chosen > len(self.others))
+        if wrong.any():
+            raise ValueError(f"chosen numbers the others from 1 to {len(self.others)}, not {self.chosen[wrong][0]}")
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, keys: NDArray[np.uint8], view: int | NDArray[np.int64]) -> Tensor:
+    def __call__(
+        self,
+        images: Tensor,
+        keys: NDArray[np.uint8],
+        view: int | NDArray[np.int64],
+        rows: NDArray[np.int64] | None = None,
+    ) -> Tensor:
         """A view of each image.
 
         Args:
             images: uint8 (B, C, H, W), on any device.
             keys: uint8 (B, 16), what tells images apart: the digests of their files.
             view: the view's number, one for all or int64 (B,).
+            rows: int64 (B,), rows of the table; needed where there is `chosen`.
 
         Returns:
-            uint8 (B, C, H, W), on the device of `images`. The same image, view and seed give the same pixels in
-            whatever batch, and within a level on whatever device.
+            uint8 (B, C, H, W), on the device of `images`. The same image, view, seed and steps give the same pixels in
+            whatever batch. On another device, `light` alone is within a level of them.
 
         Raises:
-            ValueError: images or keys of another kind, or a negative view.
+            ValueError: images or keys of another kind, a negative view, or no rows where they are needed.
+            ZooError: a number of channels that a preset does not take.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(keys):
             raise ValueError(
                 f"images must be uint8 (B, C, H, W) with B keys, not {images.dtype} {tuple(images.shape)} "
                 f"with {len(keys)}"
             )
-        if not len(images):
-            return images.clone()
-        height, width = images.shape[2:]
-        numbers = _packed(self.draw(keys, view), height / width, images.device)
-        return self._apply(images.float(), numbers).round_().clamp_(0, 255).to(torch.uint8)
+        views = np.broadcast_to(np.asarray(view, dtype=np.int64), (len(keys),))
+        if self.chosen is None:
+            return self._through(self.steps, images, keys, views)
+        picked, shown = self._picked(rows), images.clone()
+        for number in np.unique(picked):
+            own = np.flatnonzero(picked == number)
+            at = torch.from_numpy(own).to(images.device)
+            shown[at] = self._through((self.steps, *self.others)[number], images[at], keys[own], views[own])
+        return shown
 
-    def _apply(self, values: Tensor, numbers: Tensor) -> Tensor:
-        """Values (B, C, H, W) float32 in levels of 255 after everything, by numbers (B, 10)."""
-        own = self.parameters
-        gain, shift = numbers[:, 6], numbers[:, 7] * means(values)
-        if own.flip or own.vertical or own.crop < 1 or own.rotate:
-            values = warp(values, numbers[:, :6])
-        values.mul_(gain.view(-1, 1, 1, 1)).add_(shift.view(-1, 1, 1, 1))
-        if own.noise:
-            values.add_(noise(numbers[:, 9], values.shape) * numbers[:, 8].view(-1, 1, 1, 1))
-        return values
+    def _through(self, steps: Steps, images: Tensor, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
+        shown = images
+        for step in steps if len(images) else ():
+            shown = step(shown, self.seed, keys, views)
+        return shown.clone() if shown is images else shown
+
+    def _picked(self, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        if self.chosen is None:
+            raise AssertionError("asked for only where there is a choice")
+        if rows is None:
+            raise ValueError("rows must be given where rows have steps of their own")
+        return self.chosen[rows]
+
+    def addresses(self, digests: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Under which a view of each row is kept beside `describe`: uint8 (B, 16), by the rows' digests, uint8 (B, 16).
+
+        The digest itself for rows that have `steps`. For others it is mixed with what happens to them, so that an image
+        whose class changes, or that stands twice with two classes, is never taken for what it was under the other.
+        """
+        if self.chosen is None:
+            return digests
+        text = [json.dumps([AUGMENT_VERSION, described(steps)], sort_keys=True) for steps in self.others]
+        marks = [bytes(16), *(hashlib.blake2b(each.encode(), digest_size=16).digest() for each in text)]
+        return digests ^ np.frombuffer(b"".join(marks), np.uint8).reshape(-1, 16)[self._picked(rows)]
 
     def describe(self, view: int) -> dict[str, object]:
-        """JSON values that say all that this view's pixels depend on beside the decoded image."""
-        parameters = dataclasses.asdict(self.parameters)
-        return {"augmentation": "light", "version": AUGMENT_VERSION, **parameters, "seed": self.seed, "view": view}
+        """JSON values that say all that this view's pixels depend on beside the decoded image and `addresses`."""
+        return {"steps": described(self.steps), "version": AUGMENT_VERSION, "seed": self.seed, "view": view}
 
 
-def _packed(draws: Draws, ratio: float, device: torch.device) -> Tensor:
-    """What the device needs, float32 (B, 10), in one copy: an affine map's rows, gain, shift, noise, window.
-
-    The map goes from where a pixel comes to lie to where it comes from, both in [-1, 1]: mirror, turn, shrink, move.
-    `ratio` is height over width, without which a turn would shear an image that is not square.
-    """
-    cos, sin = draws.side * np.cos(draws.angle), draws.side * np.sin(draws.angle)
-    columns = [cos * draws.across, -sin * draws.down * ratio, draws.x]
-    columns += [sin * draws.across / ratio, cos * draws.down, draws.y]
-    # contrast * (brightness * v - brightness * mean) + brightness * mean = gain * v + shift * mean
-    columns += [draws.brightness * draws.contrast, draws.brightness * (1 - draws.contrast)]
-    columns += [draws.noise, draws.window]
-    numbers = torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
-    if device.type == "cuda":
-        numbers = numbers.pin_memory()
-    return numbers.to(device, non_blocking=True)
+def described(steps: Steps) -> list[dict[str, Any]]:
+    """JSON values that say what the steps do, in order."""
+    return [{"name": step.name, **step.describe()} for step in steps]

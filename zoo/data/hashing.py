@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,3 +39,28 @@ def hashed(salts: Words, *numbers: Words) -> Words:
 def uniform(words: Words) -> NDArray[np.float64]:
     """Words to numbers in [0, 1), of the same shape; the upper 53 bits of each count."""
     return np.asarray((words >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+
+def numbers_of_images(
+    seed: int, purposes: Sequence[str], keys: NDArray[np.uint8], views: int | NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """For each purpose a number in [0, 1) for each image, float64 (B,).
+
+    Args:
+        seed: any integer.
+        purposes: what the numbers are for; each has numbers of its own.
+        keys: uint8 (B, 16), what tells images apart.
+        views: the view's number, one for all or int64 (B,).
+
+    Raises:
+        ValueError: keys of another shape, or a negative view.
+    """
+    if keys.dtype != np.uint8 or keys.shape[1:] != (16,):
+        raise ValueError(f"keys must be uint8 (B, 16), not {keys.dtype} {keys.shape}")
+    each = np.broadcast_to(np.asarray(views, dtype=np.int64), (len(keys),))
+    if (each < 0).any():
+        raise ValueError(f"views are numbered from 0, not {each.min()}")
+    salts = np.stack([salt(seed, f"augment {purpose}") for purpose in purposes])
+    halves = np.ascontiguousarray(keys).view("<u8").astype(np.uint64)
+    words = hashed(salts, each.astype(np.uint64)[None], halves[None, :, 0], halves[None, :, 1])
+    return dict(zip(purposes, uniform(words), strict=True))

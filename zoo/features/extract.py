@@ -105,17 +105,17 @@ def keep(
     started = time.perf_counter()
     batch = batch or BATCH[prefix.device.type]
     store = _store(prefix, digest, cache, view)
-    todo = _missing(store, images.digests[rows])
+    addresses = _addresses(images, rows, view)
+    todo = _missing(store, addresses)
     group.wait()  # nobody writes before all have seen the same
     room = make_room(cache, needed=len(todo) * store.row_nbytes) if len(todo) and group.first else ()
     _compute(prefix, images, rows[group.part(torch.from_numpy(todo)).numpy()], store, view, batch, progress)
     group.wait()
     if group.size > 1:  # what the others kept is not here where each machine has a cache of its own
-        _compute(prefix, images, rows[_missing(store, images.digests[rows])], store, view, batch, progress)
-    ids = store.find(images.digests[rows])
+        _compute(prefix, images, rows[_missing(store, addresses)], store, view, batch, progress)
     return Kept(
         store=store,
-        ids=ids,
+        ids=store.find(addresses),
         computed=len(todo),
         seconds=time.perf_counter() - started,
         problems=(*room, *store.problems),
@@ -126,7 +126,7 @@ def missing_rows(
     prefix: Prefix, images: Images, rows: NDArray[np.int64], *, digest: str, cache: Path, view: View | None = None
 ) -> int:
     """How many of `rows` the cache lacks; see `keep`."""
-    return len(_missing(_store(prefix, digest, cache, view), images.digests[rows]))
+    return len(_missing(_store(prefix, digest, cache, view), _addresses(images, rows, view)))
 
 
 def _store(prefix: Prefix, digest: str, cache: Path, view: View | None) -> RowStore:
@@ -134,6 +134,11 @@ def _store(prefix: Prefix, digest: str, cache: Path, view: View | None) -> RowSt
     if view is not None:
         description["augment"] = view.augmenter.describe(view.number)
     return RowStore(cache / "features", description, prefix.shape, prefix.dtype)
+
+
+def _addresses(images: Images, rows: NDArray[np.int64], view: View | None) -> NDArray[np.uint8]:
+    """Under which rows stand in the store, uint8 (N, 16)."""
+    return images.digests[rows] if view is None else view.augmenter.addresses(images.digests[rows], rows)
 
 
 def _missing(store: RowStore, digests: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -185,7 +190,7 @@ def _compute(
                     progress(start + done, len(rows))
         finally:  # stopped or not, what was computed is kept
             if done:
-                store.append(images.digests[part[:done]], held[:done])
+                store.append(_addresses(images, part[:done], view), held[:done])
 
 
 def _read_ahead(
@@ -207,7 +212,7 @@ def _read_ahead(
 
 def _shown(images: Images, rows: NDArray[np.int64], pixels: Tensor, view: View | None) -> Tensor:
     """Pixels as a view shows them."""
-    return pixels if view is None else view.augmenter(pixels, images.digests[rows], view.number)
+    return pixels if view is None else view.augmenter(pixels, images.digests[rows], view.number, rows)
 
 
 def prefix_parts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from zoo.config import TrainConfig
-from zoo.data.augment import Augmentation, parse_augmentation
+from zoo.data.augment import Steps, parse_augmentation
 from zoo.errors import ZooError
 from zoo.metrics.classification import check_metric
 from zoo.model.load import one_head
@@ -20,7 +20,7 @@ from zoo.training.strategy import bound_target
 DEFAULT_HEAD = "linear"
 
 
-def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentation | None]:
+def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
     """Everything about the options that needs no data; returns the schedule, the head and the augmentation.
 
     Raises:
@@ -39,7 +39,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Augmentati
         raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
     _check_engine(config, schedule)
     augmentation = parse_augmentation(config.augment)
-    if config.views is not None and augmentation is None:
+    if config.views is not None and not augmentation:
         raise ZooError("--views counts augmented views of each image; say --augment light too")
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)

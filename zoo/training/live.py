@@ -47,8 +47,9 @@ class _Decoded(Staged):
         pixels = gathered[0].to(self._device, non_blocking=True)
         if self._augment is None or epoch is None:
             return pixels
-        keys = self._images.digests[rows.cpu().numpy()]
-        return self._augment(pixels, keys, views_of(rows, epoch, self._views, self._augment.seed))
+        own = rows.cpu().numpy()
+        view = views_of(rows, epoch, self._views, self._augment.seed)
+        return self._augment(pixels, self._images.digests[own], view, own)
 
 
 class LiveFeatures(_Decoded):
