@@ -91,7 +91,7 @@ class AttentionHead(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, tokens, in_features) to logits (B, outputs)."""
         keys, values = (self._split(layer(tokens)) for layer in (self.key, self.value))
-        query = self.query.expand(len(tokens), -1, -1, -1)
+        query = self.query.expand(tokens.shape[0], -1, -1, -1)  # len() would fix the batch of an exported graph
         pooled = F.scaled_dot_product_attention(query, keys, values)
         logits: Tensor = self.classifier(self.dropout(pooled.flatten(1)))
         return logits

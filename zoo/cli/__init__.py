@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "fine-tune a backbone on images and leave a run folder",
     "evaluate": "score a run on labelled data",
     "predict": "predict the classes of images with a run",
+    "export": "write a run as ONNX, a torch program or safetensors, with a model card",
     "cache": "show what the cache holds, or clear it",
     "demo": "fine-tune on real solar-cell images, offline, beside published figures",
 }

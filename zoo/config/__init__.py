@@ -2,6 +2,7 @@
 
 from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
+from zoo.config.export import ExportConfig
 from zoo.config.kit import CheckConfig, NewPluginConfig
 from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, ResumeConfig, TrainConfig
 
@@ -10,6 +11,7 @@ __all__ = [
     "CheckConfig",
     "DemoConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "InfoConfig",
     "ListConfig",
     "NewPluginConfig",

@@ -78,9 +78,27 @@ class Covariates:
 
     def encode(self, table: Table) -> tuple[torch.Tensor, tuple[str, ...], dict[str, int]]:
         """Encoded covariates float32 (N, C), sentences about surprises, and filled holes by column."""
+        whole, said, filled = self.complete(table)
+        return self.encoder.encode(whole), said, filled
+
+    def complete(self, table: Table) -> tuple[CovariateColumns, tuple[str, ...], dict[str, int]]:
+        """The columns in their own units without holes, sentences about surprises, and filled holes by column."""
         raw, said = columns(table, self.encoder.schema)
         filled = {name: count for name, count in holes_by_column(raw).items() if count}
-        return self.encoder.encode(_filled(self.imputer, self.fitted, raw)), said, filled
+        return _filled(self.imputer, self.fitted, raw), said, filled
+
+    def unknown(self) -> CovariateColumns:
+        """One row of which nothing is known, as the imputer fills it."""
+        schema = self.encoder.schema
+        numeric, categorical = schema.of_kind("numeric"), schema.of_kind("categorical")
+        nothing = CovariateColumns(
+            numeric_names=numeric,
+            numeric=np.full((1, len(numeric)), np.nan),
+            categorical_names=categorical,
+            categorical=np.full((1, len(categorical)), -1, dtype=np.int64),
+            categories=schema.categories,
+        )
+        return _filled(self.imputer, self.fitted, nothing)
 
     def save(self) -> tuple[Mapping[str, Any], tuple[SavedImputer, ...]]:
         """JSON of the encoder, and the imputer's name and state."""
