@@ -10,8 +10,9 @@ import torch
 import zoo
 from zoo.cli import main
 from zoo.errors import ZooError
+from zoo.jobs.find_lr import _suggestion
 from zoo.run.artifact import load_artifact
-from zoo.training.range_test import RangeTest
+from zoo.training.range_test import RangeTest, Reading
 
 FIELDS = {
     "backbone": "tiny/test_resnet",
@@ -75,15 +76,20 @@ def test_a_head_that_trains_alone_has_one_rate(shape_folder, tmp_path, tests):
     assert own.model is own.heads  # on cached features: the backbone has no part in it
 
 
-def test_both_rates_go_by_one_factor_and_the_suggestion_has_both(shape_folder, tmp_path, tests):
+def test_the_optimiser_the_batches_and_the_ratio_of_the_rates_are_the_runs(shape_folder, tmp_path, tests):
     options = {"lr": 2e-3, "backbone_lr": 1e-3, "optimiser": "sgd(momentum=0.8)", "accumulate": 2}
     found = find(shape_folder(24, 24), tmp_path / "lr", freeze="last(1)", find_lr_range=(1e-5, 10), **options)
     [own] = tests
     assert type(own.optimiser).__name__ == "SGD"
     assert own.settings.accumulate == 2
     assert found.test["backbone_to_head"] == 0.5
-    assert found.backbone_lr == pytest.approx(found.lr / 2, rel=0.05)
-    assert found.flags == f"--lr {found.lr:g} --backbone-lr {found.backbone_lr:g}"
+
+
+def test_the_suggestion_has_both_rates_with_two_digits():
+    said = _suggestion(Reading(rate=1.2345e-3, smoothed=(), why="it falls"), 0.5)
+    assert (said["lr"], said["backbone_lr"]) == (1.2e-3, 6e-4)
+    assert said["flags"] == "--lr 0.0012 --backbone-lr 0.0006"
+    assert _suggestion(Reading(rate=None, smoothed=(), why="it is flat"), 0.5)["flags"] == ""
 
 
 def test_an_optimiser_without_default_rates_is_tested_at_the_ratio_of_adamw(shape_folder, tmp_path):

@@ -74,13 +74,9 @@ def range_test(span, **fields):
 def test_all_rates_rise_by_the_same_factor_from_the_first_to_the_last():
     own = range_test(Span(low=1e-6, high=1e-2, steps=21))
     seen = []
-    step = own.optimiser.step
-
-    def watched(*arguments, **options):
-        seen.append({group["part"]: group["lr"] for group in own.optimiser.param_groups})
-        return step(*arguments, **options)
-
-    own.optimiser.step = watched
+    own.optimiser.register_step_pre_hook(
+        lambda optimiser, *_: seen.append({group["part"]: group["lr"] for group in optimiser.param_groups})
+    )
     found = own.observe()
     assert found.ended == "range"
     assert len(found.rates) == len(found.losses) == len(seen) == 21
