@@ -10,7 +10,7 @@ to nothing from the first step on, and the valley of ELPV's curve lay at 3e-4, w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -102,13 +102,15 @@ class RangeTest(Trainer):
     It validates nothing, keeps no average and no best epoch; the weights are useless when it is over.
 
     Args:
-        arguments: as of `Trainer`.
+        arguments: as of `Trainer`, up to the settings.
         span: rates that are tried.
-        options: as of `Trainer`.
+        settings: as of `Trainer`.
+        options: as of `Trainer`, behind the settings.
     """
 
     def __init__(self, *arguments: Any, span: Span, settings: Settings, **options: Any) -> None:
-        super().__init__(*arguments, settings=replace(settings, ema=None, patience=None), **options)
+        parts = (*arguments, replace(settings, ema=None, patience=None))
+        super().__init__(*parts, **options)
         self.span, rates = span, settings.rates
         begin_phase(self.optimiser, rates, self.phase.rate)
         curve = Exponential(low=span.low / rates.head, high=span.high / rates.head)
@@ -142,7 +144,7 @@ class RangeTest(Trainer):
                     break
         return Observed(rates=tuple(rates), losses=tuple(losses), steps=self.span.steps, ended=ended)
 
-    def _taken(self) -> Iterator[tuple[float, float]]:
+    def _taken(self) -> Generator[tuple[float, float], None, None]:
         """The rate of the heads in each step and its loss, for as long as somebody asks."""
         device, left, epoch = self.settings.device, self.span.steps, 0
         self.model.train()

@@ -99,7 +99,7 @@ class Exponential:
 
     def after(self, share: float) -> float:
         """The factor when this share of all steps is over."""
-        return self.low * (self.high / self.low) ** share
+        return self.low * math.exp(share * math.log(self.high / self.low))
 
 
 Curve = Cosine | Linear | Constant | OneCycle | Plateau | Exponential
