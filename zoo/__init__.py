@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.jobs.evaluate import evaluate
     from zoo.jobs.export import export
+    from zoo.jobs.find_lr import find_lr
     from zoo.jobs.listing import list_backbones
     from zoo.jobs.predict import predict
     from zoo.jobs.train import resume, train
@@ -23,6 +24,7 @@ _HOMES = {
     "adapt_head": "zoo.model.load",
     "evaluate": "zoo.jobs.evaluate",
     "export": "zoo.jobs.export",
+    "find_lr": "zoo.jobs.find_lr",
     "freeze": "zoo.model.freeze",
     "list_backbones": "zoo.jobs.listing",
     "load": "zoo.model.load",
@@ -31,7 +33,18 @@ _HOMES = {
     "train": "zoo.jobs.train",
 }
 
-__all__ = ["adapt_head", "evaluate", "export", "freeze", "list_backbones", "load", "predict", "resume", "train"]
+__all__ = [
+    "adapt_head",
+    "evaluate",
+    "export",
+    "find_lr",
+    "freeze",
+    "list_backbones",
+    "load",
+    "predict",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from zoo.errors import OptionError
-from zoo.training.schedule import Schedule, parse_curve
+from zoo.training.schedule import Exponential, Schedule, parse_curve
 
 
 def rates(text, steps=10, warmup=0.2, done=0):
@@ -83,3 +83,16 @@ def test_plateau_falls_when_validation_does_not_improve():
 def test_what_cannot_be_a_schedule_is_refused(text, message):
     with pytest.raises(OptionError, match=message):
         parse_curve(text)
+
+
+def test_a_range_tests_rates_rise_exponentially_without_a_warm_up_and_no_run_can_ask_for_them():
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = Schedule(optimiser, Exponential(low=1e-3, high=10.0), 4, 0.5)
+    found = []
+    for _ in range(5):
+        found.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert found == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    with pytest.raises(OptionError, match="unknown schedule 'exponential'"):
+        parse_curve("exponential")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli.output import parse, write, write_json
 from zoo.config import ResumeConfig, TrainConfig
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.jobs.find_lr import FoundLr
     from zoo.jobs.planning import Plan
     from zoo.jobs.train import TrainResult
     from zoo.specs import Interval
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 def run(words: Sequence[str]) -> None:
     """Fine-tune and say what came of it."""
     if any(word == "--resume" or word.startswith("--resume=") for word in words):
+        _refuse_test(words)
         again = parse(ResumeConfig, "train", words)
         from zoo.jobs.train import resume
 
@@ -28,10 +31,45 @@ def run(words: Sequence[str]) -> None:
     from zoo.jobs.progress import Reporter
     from zoo.jobs.train import explain_training, run_training
 
-    if config.explain:
+    if config.explain and not config.find_lr:
         show_plans(explain_training(config, Reporter(quiet=config.quiet)), as_json=config.json)
         return
+    if config.find_lr:
+        from zoo.jobs.find_lr import run_find_lr
+
+        show_found(run_find_lr(config, Reporter(quiet=config.quiet)), as_json=config.json)
+        return
     _show(run_training(config, Reporter(quiet=config.quiet or own_rank() > 0)), as_json=config.json)
+
+
+def _refuse_test(words: Sequence[str]) -> None:
+    if any(word.startswith(("--find-lr", "--find_lr")) for word in words):
+        raise ZooError(
+            "--find-lr tests learning rates before a run begins, and --resume goes on with one at its own; "
+            "leave out one of them"
+        )
+
+
+def show_found(found: FoundLr, *, as_json: bool) -> None:
+    """What a test of learning rates says, its suggestion last and ready to be pasted."""
+    test = found.test
+    if as_json:
+        write_json(test)
+        return
+    last = test["rates"][-1] if test["rates"] else None
+    ended = {
+        "range": "the range ended",
+        "exploded": "the loss was four times its best",
+        "not finite": "the loss was not finite",
+    }[test["ended"]]
+    write(f"{test['backbone']} ({test['weights']}) on {test['data']}, --freeze {test['policy']}: learning rates")
+    if last is not None:
+        write(f"  tested      {test['rates'][0]:.2g} to {last:.2g} in {len(test['rates'])} steps, then {ended}")
+    write(f"  curve       {found.why}")
+    for note in test["notes"]:
+        write(f"  note        {note}")
+    write(f"  picture     {found.folder}/lr.png")
+    write(f"suggested   {found.flags}" if found.flags else "suggested   nothing")
 
 
 def _show(result: TrainResult, *, as_json: bool) -> None:

@@ -145,6 +145,14 @@ class TrainConfig:
     """Keep what the frozen part of the backbone gives; without it every epoch computes it again."""
     explain: bool = False
     """Print what this would cost each way, and why one is taken; nothing is trained."""
+    find_lr: bool = False
+    """Test learning rates and train nothing: the rates rise from step to step until the loss explodes. Writes lr.png
+    and lr.json to --out and prints rates to use."""
+    find_lr_range: tuple[float, float] = (1e-7, 10.0)
+    """The first and the last rate of the head that --find-lr tries; the backbone's go with it, in the ratio of
+    --backbone-lr to --lr."""
+    find_lr_steps: int = 100
+    """Steps of --find-lr."""
     deterministic: bool = False
     """Measure nothing, decide by rule, and let torch use deterministic algorithms alone."""
     bad_files: Literal["stop", "drop"] = "stop"

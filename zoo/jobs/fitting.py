@@ -92,7 +92,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     # One optimiser holds every parameter from the first step on, and goes on with its moments from phase to phase.
     alone = len(job.intervals) == 1 and job.policy.head_alone
     optimiser = None if alone else optimiser_of(job)
-    with _deterministic(job.config.deterministic):
+    with deterministic(job.config.deterministic):
         for number in range(len(parts), len(job.intervals)):
             own = replace(job, interval=number)
             checkpoints.around = {"parts": [asdict(part) for part in parts]}
@@ -218,7 +218,8 @@ def _joined(fits: Sequence[Fit]) -> Fit:
 
 
 @contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Inside, torch uses deterministic algorithms alone where that is wanted."""
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses
@@ -240,9 +241,9 @@ def _train(
 ) -> tuple[Fit, float | None]:
     """Train; returns how long the loop waited for data, where they are read ahead."""
     model, config = job.model, job.config
-    data, settings = _data(job, inputs), settings_of(job, plan, rates)
+    data, settings = data_of(job, inputs), settings_of(job, plan, rates)
     waited = inputs.waited_seconds if isinstance(inputs, Prefetched) else None
-    with _naming_files(job), job.reporter.bar("training", "images") as progress, _suffix(job, plan) as suffix:
+    with _naming_files(job), job.reporter.bar("training", "images") as progress, suffix_of(job, plan) as suffix:
         if plan.boundary.whole and optimiser is None:
             grid = grid_around(rates, config.sweep_lr, config.sweep_l2) if config.sweep else None
             found: Fit = fit_on_features(
@@ -280,7 +281,7 @@ def _naming_files(job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _suffix(job: Job, plan: Plan) -> Iterator[Suffix]:
+def suffix_of(job: Job, plan: Plan) -> Iterator[Suffix]:
     """From what crosses the boundary to logits, while the modules before it answer from what is known."""
     model, boundary = job.model, plan.boundary
     cut = plan.mode != "whole" and boundary.cut is not None
@@ -299,7 +300,8 @@ def _suffix(job: Job, plan: Plan) -> Iterator[Suffix]:
             yield torch.compile(suffix) if job.config.compile else suffix
 
 
-def _data(job: Job, inputs: Inputs) -> Data:
+def data_of(job: Job, inputs: Inputs) -> Data:
+    """Everything that the loop reads."""
     data = job.data
     return Data(
         inputs=inputs,

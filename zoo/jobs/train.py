@@ -81,16 +81,28 @@ def train(
     Raises:
         ZooError: with one clear message, for everything that the caller can mend.
     """
-    for name in ("imbalance", "impute", "target", "covariate"):
-        if isinstance(options.get(name), str):
-            options[name] = (options[name],)
-    known = [field.name for field in fields(TrainConfig)]
-    for name in options:
-        if name not in known:
-            raise ZooError(f"train has no option {name!r}{suggest(name, known)}")
+    options = checked_names("train", options)
+    if options.get("find_lr"):
+        raise ZooError(
+            "zoo.train trains, and find_lr tests learning rates instead; call zoo.find_lr with these options"
+        )
     before = None if start is None else str(start)
     config = TrainConfig(data=str(data), backbone=backbone, start=before, out=Path(out), **options)
     return run_training(config, _reporter(config.quiet))
+
+
+def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `function` that are fields of `TrainConfig`; one text where several may stand is a tuple of one.
+
+    Raises:
+        ZooError: there is no such option.
+    """
+    known = [field.name for field in fields(TrainConfig)]
+    for name in options:
+        if name not in known:
+            raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
+    several = ("imbalance", "impute", "target", "covariate")
+    return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
 
 
 def resume(run: str | Path, *, quiet: bool = False) -> TrainResult:
@@ -142,7 +154,7 @@ def leaving_no_empty(folder: Path) -> Iterator[None]:
 
 def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = None) -> TrainResult:
     clock = Clock()
-    job = _start(config, reporter, clock, claimed=resumed is None)
+    job = start_job(config, reporter, clock, claimed=resumed is None)
     try:
         fitted = fit(job, resumed)
     except torch.OutOfMemoryError as error:
@@ -175,7 +187,7 @@ def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Inte
     Raises:
         ZooError: as `run_training`, before it trains.
     """
-    job = _start(config, reporter, Clock(), claimed=False)
+    job = start_job(config, reporter, Clock(), claimed=False)
     found = []
     for number, interval in enumerate(job.intervals):
         own = replace(job, interval=number)
@@ -184,7 +196,7 @@ def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Inte
     return found
 
 
-def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> Job:
+def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> Job:
     """Everything before the first image goes through the network."""
     schedule, head, augmentation = check_options(config)
     parent = read_parent(config)

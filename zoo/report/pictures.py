@@ -84,13 +84,14 @@ def _draw(
         axes.axvline(best_epoch, color=GREY, lw=1, ls="--", zorder=0)
     for epoch in borders:
         axes.axvline(epoch + 0.5, color=GREY, lw=1.2, ls=":", zorder=0)
-    _dress(axes)
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    dress(axes)
     return _svg(figure)
 
 
-def _dress(axes: Axes) -> None:
-    axes.set_xlabel("epoch", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+def dress(axes: Axes) -> None:
+    """The frame that every picture has."""
     axes.tick_params(labelsize=9, color=GREY)
     axes.grid(visible=True, color=GREY, alpha=0.2, lw=0.6)
     for side, spine in axes.spines.items():

@@ -41,6 +41,9 @@ FILES = ("model.safetensors", "metrics.json", "history.csv", "predictions.csv", 
 OPTIONS, CHECKPOINT = "resume.json", "checkpoint.safetensors"
 """What an interrupted run goes on from."""
 
+RANGE_TEST = ("lr.json", "lr.png")
+"""What `zoo train --find-lr` leaves; the run that follows may go into the same folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -78,7 +81,7 @@ def claim(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run is a folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    if folder.exists() and any(path.name not in RANGE_TEST for path in folder.iterdir()) and not overwrite:
         what = "holds a run" if (folder / "run.json").exists() else "is not empty"
         if (folder / OPTIONS).exists():
             what = f"holds a run that was interrupted: go on with zoo train --resume {folder}"
@@ -96,7 +99,7 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     """Nothing that a run did not write is overwritten: a user's own splits.csv is not ours."""
-    held = {path.name for path in folder.iterdir()}
+    held = {path.name for path in folder.iterdir()} - {*RANGE_TEST}
     foreign = sorted(held - {*FILES, OPTIONS, CHECKPOINT})
     if "run.json" in held:
         if "format" not in read_json(folder / "run.json"):

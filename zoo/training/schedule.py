@@ -90,7 +90,19 @@ class Plateau:
         return 1.0
 
 
-Curve = Cosine | Linear | Constant | OneCycle | Plateau
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exponential:
+    """From `low` to `high` times the full rates, by the same factor in each step: a range test's, and of no run."""
+
+    low: float
+    high: float
+
+    def after(self, share: float) -> float:
+        """The factor when this share of all steps is over."""
+        return self.low * math.exp(share * math.log(self.high / self.low))
+
+
+Curve = Cosine | Linear | Constant | OneCycle | Plateau | Exponential
 CURVES: dict[str, type[Curve]] = {
     "cosine": Cosine,
     "linear": Linear,
@@ -133,7 +145,7 @@ class Schedule(torch.optim.lr_scheduler.LambdaLR):
         self, optimiser: torch.optim.Optimizer, curve: Curve, steps: int, warmup: float, done: int = 0
     ) -> None:
         self.curve, self.steps, self.done = curve, max(1, steps), done
-        self.rising = 0 if isinstance(curve, OneCycle) else max(1, round(warmup * steps))
+        self.rising = 0 if isinstance(curve, OneCycle | Exponential) else max(1, round(warmup * steps))
         self.shrunk, self._best, self._waited = 1.0, math.nan, 0
         super().__init__(optimiser, self.factor)
 
