@@ -20,6 +20,7 @@ from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.errors import DataError
 from zoo.jobs.progress import Reporter
+from zoo.metrics.choice import check_defined
 from zoo.run.covariates import Covariates, imputer_calls
 from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
 
@@ -67,7 +68,9 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
     """Check and decode every file, split, fix the classes, fit imputers and encoders on the training rows.
 
     Raises:
-        DataError: files that cannot be read, one class only, too few rows, a class that training lacks.
+        DataError: files that cannot be read, one class only, too few rows, a class that training lacks, a metric that
+            the validation rows leave undefined.
+        UnknownNameError: a metric of a class that there is not.
         OptionError: an imputer that there is not.
     """
     calls = imputer_calls(config.impute)
@@ -87,6 +90,9 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
     held_out = {"val": splits.val, "test": splits.test}
     warnings = (*check_classes(table, tasks, held_out), *_unlabelled(table))
     used = np.concatenate([splits.train, splits.val, splits.test])
+    targets = encode_targets(table, tasks, used)
+    chooser = targets[tasks[0].name].take(torch.from_numpy(splits.val))
+    check_defined(config.metric, chooser.value[chooser.mask], tasks[0].classes, "the validation rows")
     schema = fix_schema(table, splits.train)
     raw: CovariateColumns | None = None
     if schema is not None:
@@ -109,7 +115,7 @@ def prepare(config: TrainConfig, table: Table, spec: InputSpec, cache: Path, rep
         bad=bad,
         splits=splits,
         tasks=tasks,
-        targets=encode_targets(table, tasks, used),
+        targets=targets,
         view=view,
         covariates=covariates,
         encoded=encoded,

@@ -52,8 +52,9 @@ def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
 
 
 def _words(key: str) -> str:
-    task, _, metric = key.rpartition("/")
-    return f"{task} · {words(metric)}"
+    # The name of a class may hold a slash, as in `defect/recall(1/3)`.
+    found = re.fullmatch(r"(.*)/(\w+(?:\(.*\))?)", key, flags=re.DOTALL)
+    return f"{found[1]} · {words(found[2])}" if found else key
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
@@ -69,13 +70,35 @@ def _draw(series: Sequence[Sequence[tuple[int, float]]], colours: Sequence[str],
         axes.plot([epoch for epoch, _ in points], [value for _, value in points], style, color=colour, lw=1.8)
     if best_epoch is not None:
         axes.axvline(best_epoch, color=GREY, lw=1, ls="--", zorder=0)
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     _dress(axes)
     return _svg(figure)
 
 
+def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
+    """Accuracy by confidence (DeGroot & Fienberg 1983), a dot for each bin with rows, its area their number.
+
+    Args:
+        bins: `rows`, `confidence` and `accuracy` of each; the last two None where there are no rows.
+    """
+    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    filled = [each for each in bins if each["rows"]]
+    most = max(each["rows"] for each in filled)
+    x, y = ([each[key] for each in filled] for key in ("confidence", "accuracy"))
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", zorder=0)
+    axes.plot(x, y, color=COLOURS[0], lw=1.2, alpha=0.5)
+    axes.scatter(x, y, s=[8 + 112 * each["rows"] / most for each in filled], color=COLOURS[0], zorder=3)
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    _dress(axes)
+    axes.set_xlabel("probability of the predicted class", fontsize=9)
+    axes.set_ylabel("share that is right", fontsize=9)
+    return _svg(figure)
+
+
 def _dress(axes: Axes) -> None:
-    axes.set_xlabel("epoch", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.tick_params(labelsize=9, color=GREY)
     axes.grid(visible=True, color=GREY, alpha=0.2, lw=0.6)
     for side, spine in axes.spines.items():
