@@ -38,7 +38,8 @@ def ranking(probabilities: Tensor, labels: Tensor, index: int) -> Ranking:
     edges = new.nonzero().squeeze(1)
     groups = new[:-1].cumsum(0) - 1
     positive = labels[order] == index
-    held, sizes = groups[positive].unique_consecutive(return_counts=True)
+    # The groups come in rising order, so that sorted and consecutive are the same.
+    held, sizes = torch.unique(groups[positive], return_counts=True)
     return Ranking(
         order=order, own=order[positive], last=sizes.cumsum(0) - 1, ends=edges[held + 1] - 1, starts=edges[held]
     )

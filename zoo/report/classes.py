@@ -92,7 +92,7 @@ def _bars(scores: Mapping[str, Any]) -> list[Bar]:
 
 def _poorest(report: Mapping[str, Any]) -> str | None:
     """The class with the lowest F1 of those with rows; the rarest of several, and none where all have the same."""
-    known = {name: scores for name, scores in report["per_class"].items() if scores["support"]}
+    known: dict[str, Any] = {name: scores for name, scores in report["per_class"].items() if scores["support"]}
     if len({scores["f1"] for scores in known.values()}) < 2:
         return None
     return min(known, key=lambda name: (known[name]["f1"], known[name]["support"]))
