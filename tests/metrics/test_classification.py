@@ -7,19 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imblearn.metrics import geometric_mean_score
 from sklearn import metrics as oracle
+from torchmetrics.functional.classification import multiclass_calibration_error
 
-from zoo.errors import DataError, UnknownNameError
-from zoo.metrics.classification import (
-    LOWER_IS_BETTER,
-    METRICS,
-    check_metric,
-    classification_metrics,
-    epoch_score,
-    is_better,
-    probabilities_of,
-    value,
-)
+from zoo.metrics.choice import METRICS
+from zoo.metrics.classification import classification_metrics, probabilities_of
 
 NAMES = ("ok", "scratch", "crack", "hole", "dust")
 
@@ -77,26 +70,93 @@ def test_roc_auc_agrees_with_scikit_learn_and_is_none_where_it_is_undefined(samp
         positive = (labels == index).numpy()
         if 0 < positive.sum() < len(labels):
             areas.append(oracle.roc_auc_score(positive, probabilities[:, index].numpy()))
-            assert scores.roc_auc == pytest.approx(areas[-1], abs=1e-5)
+            assert scores.roc_auc == pytest.approx(areas[-1])
         else:
             assert scores.roc_auc is None
             assert f"roc_auc of {name!r}" in got.undefined
-    assert got.roc_auc == (pytest.approx(np.mean(areas), abs=1e-5) if len(areas) == classes else None)
+    assert got.roc_auc == (pytest.approx(np.mean(areas)) if len(areas) == classes else None)
     assert ("roc_auc" in got.undefined) == (len(areas) < classes)
 
 
 @settings(max_examples=40, deadline=None)
-@given(scored_rows(), st.sampled_from(METRICS))
-def test_the_score_of_an_epoch_is_the_one_of_the_full_report(sample, name):
+@given(scored_rows())
+def test_average_precision_agrees_with_scikit_learn_and_is_none_where_a_class_has_no_rows(sample):
     logits, labels, classes = sample
-    report = classification_metrics(probabilities_of(logits), labels, NAMES[:classes])
-    if getattr(report, name) is None:
-        with pytest.raises(DataError, match="roc_auc is undefined on these rows: undefined for"):
-            epoch_score(logits, labels, name)
-        with pytest.raises(DataError, match="roc_auc is undefined on these rows: undefined for"):
-            value(report, name)
+    probabilities = probabilities_of(logits)
+    got = classification_metrics(probabilities, labels, NAMES[:classes])
+    found = []
+    for index, (name, scores) in enumerate(got.per_class.items()):
+        positive = (labels == index).numpy()
+        if positive.any():
+            found.append(oracle.average_precision_score(positive, probabilities[:, index].numpy()))
+            assert scores.pr_auc == pytest.approx(found[-1])
+        else:
+            assert (scores.pr_auc, got.undefined[f"pr_auc of {name!r}"]) == (None, "no row of this class")
+    assert got.pr_auc == (pytest.approx(np.mean(found)) if len(found) == classes else None)
+    assert ("pr_auc" in got.undefined) == (got.pr_auc is None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows())
+def test_g_mean_and_mcc_agree_with_imbalanced_learn_and_scikit_learn_where_they_are_defined(sample):
+    logits, labels, classes = sample
+    probabilities = probabilities_of(logits)
+    got = classification_metrics(probabilities, labels, NAMES[:classes])
+    true, predicted = labels.numpy(), probabilities.numpy().argmax(1)
+    if len(set(true)) == classes:
+        assert got.g_mean == pytest.approx(geometric_mean_score(true, predicted))
     else:
-        assert epoch_score(logits, labels, name) == value(report, name)
+        assert got.g_mean is None
+        assert got.undefined["g_mean"].startswith("no row of '")
+    if len(set(true)) > 1 and len(set(predicted)) > 1:
+        assert got.mcc == pytest.approx(oracle.matthews_corrcoef(true, predicted))
+    else:
+        assert got.mcc is None
+        assert got.undefined["mcc"].startswith("every row is ")
+
+
+def bins_by_hand(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, list[int]]:
+    """Guo et al. 2017, equation 3, as it is written."""
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    error, sizes = 0.0, []
+    for low, high in zip(np.linspace(0, 1, 16)[:-1], np.linspace(0, 1, 16)[1:], strict=True):
+        inside = (sure > low) & (sure <= high)
+        sizes.append(int(inside.sum()))
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
+    return error, sizes
+
+
+@settings(max_examples=40, deadline=None)
+@given(scored_rows())
+def test_the_calibration_error_is_that_of_guo_et_al(sample):
+    logits, labels, classes = sample
+    probabilities = probabilities_of(logits)
+    got = classification_metrics(probabilities, labels, NAMES[:classes])
+    error, sizes = bins_by_hand(probabilities.numpy(), labels.numpy())
+    assert got.ece == pytest.approx(error, abs=1e-12)
+    assert [each.rows for each in got.calibration] == sizes
+    assert [each.accuracy is None for each in got.calibration] == [size == 0 for size in sizes]
+
+
+def test_the_calibration_error_is_that_of_torchmetrics():
+    generator = torch.Generator().manual_seed(3)
+    probabilities = torch.randn(500, 4, generator=generator).softmax(1)
+    labels = torch.randint(0, 4, (500,), generator=generator)
+    theirs = multiclass_calibration_error(probabilities, labels, num_classes=4, n_bins=15, norm="l1")
+    assert classification_metrics(probabilities, labels, NAMES[:4]).ece == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_golden_values_of_imbalanced_learn():
+    got = classification_metrics(one_hot([0, 1, 1, 0], 2), torch.tensor([0, 0, 1, 1]), NAMES[:2])
+    assert got.g_mean == pytest.approx(0.5)
+    got = classification_metrics(one_hot([0, 2, 1, 0, 0, 1], 3), torch.tensor([0, 1, 2, 0, 1, 2]), NAMES[:3])
+    assert [scores.recall for scores in got.per_class.values()] == [1.0, 0.0, 0.0]
+    assert got.g_mean == 0.0
+    # its binary example: 25 rows of each class, of which 22 and 17 are found
+    true, predicted = [0] * 25 + [1] * 25, [0] * 22 + [1] * 3 + [0] * 8 + [1] * 17
+    got = classification_metrics(one_hot(predicted, 2), torch.tensor(true), NAMES[:2])
+    assert [scores.recall for scores in got.per_class.values()] == pytest.approx([0.88, 0.68])
 
 
 def test_balanced_accuracy_is_the_one_of_scikit_learn_by_name():
@@ -109,8 +169,10 @@ def test_balanced_accuracy_is_the_one_of_scikit_learn_by_name():
 
 def test_a_perfect_classifier_scores_one_everywhere():
     got = classification_metrics(one_hot([0, 1, 0, 1], 2), torch.tensor([0, 1, 0, 1]), NAMES[:2])
-    assert [value(got, name) for name in METRICS if name != "log_loss"] == [1.0] * (len(METRICS) - 1)
+    rest = {"log_loss", "ece"}
+    assert {getattr(got, name) for name in METRICS if name not in rest} == {1.0}
     assert got.log_loss == pytest.approx(-np.log(0.9), rel=1e-6)
+    assert got.ece == pytest.approx(0.1)
     assert list(got.per_class) == ["ok", "scratch"]
 
 
@@ -124,8 +186,10 @@ def test_accuracy_alone_does_not_hide_a_class_that_is_never_found():
 def test_a_class_without_rows_is_undefined_with_its_reason_and_not_zero():
     got = classification_metrics(one_hot([0, 1, 1, 2], 4), torch.tensor([0, 0, 1, 1]), NAMES[:4])
     crack, hole = got.per_class["crack"], got.per_class["hole"]
-    assert (crack.precision, crack.recall, crack.f1, crack.roc_auc) == (0.0, None, 0.0, None)
-    assert (hole.precision, hole.recall, hole.f1, hole.roc_auc) == (None, None, None, None)
+    assert (crack.precision, crack.recall, crack.f1, crack.roc_auc, crack.pr_auc) == (0.0, None, 0.0, None, None)
+    assert (hole.precision, hole.recall, hole.f1, hole.roc_auc, hole.pr_auc) == (None, None, None, None, None)
+    assert (got.g_mean, got.undefined["g_mean"]) == (None, "no row of 'crack', 'hole'")
+    assert (got.pr_auc, got.undefined["pr_auc"]) == (None, "undefined for 'crack', 'hole'")
     assert got.undefined["roc_auc of 'crack'"] == "no row of this class"
     assert got.undefined["precision of 'hole'"] == "this class is never predicted"
     assert got.undefined["f1 of 'hole'"] == "no row of this class, and it is never predicted"
@@ -142,7 +206,9 @@ def test_a_class_that_is_never_predicted_has_no_precision():
     assert got.undefined == {
         "precision of 'scratch'": "this class is never predicted",
         "macro_precision": "counts the undefined precision of 'scratch' as 0",
+        "mcc": "every row is predicted as 'ok'",
     }
+    assert (got.mcc, got.g_mean) == (None, 0.0)
     assert got.macro_precision == pytest.approx(1 / 3)
 
 
@@ -150,7 +216,16 @@ def test_rows_of_one_class_alone_leave_no_roc_curve():
     got = classification_metrics(one_hot([0, 1], 2), torch.tensor([0, 0]), NAMES[:2])
     assert got.undefined["roc_auc of 'ok'"] == "every row is of this class"
     assert got.undefined["roc_auc of 'scratch'"] == "no row of this class"
+    assert (got.mcc, got.undefined["mcc"]) == (None, "every row is of 'ok'")
+    assert got.per_class["ok"].pr_auc == 1.0
     assert got.balanced_accuracy == 0.5
+
+
+def test_constant_probabilities_rank_nothing():
+    got = classification_metrics(torch.full((6, 3), 1 / 3), torch.tensor([0, 0, 0, 1, 1, 2]), NAMES[:3])
+    assert [scores.roc_auc for scores in got.per_class.values()] == [0.5] * 3
+    assert [scores.pr_auc for scores in got.per_class.values()] == pytest.approx([1 / 2, 1 / 3, 1 / 6])
+    assert (got.mcc, got.undefined["mcc"]) == (None, "every row is predicted as 'ok'")
 
 
 def test_the_report_survives_json():
@@ -158,16 +233,14 @@ def test_the_report_survives_json():
     stored = json.loads(json.dumps(got.to_json(), allow_nan=False))
     assert stored["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     assert stored["per_class"]["crack"] == {
-        "precision": None, "recall": None, "f1": None, "support": 0, "predicted": 0, "roc_auc": None
+        "precision": None, "recall": None, "recall_interval": None, "f1": None, "support": 0, "predicted": 0,
+        "roc_auc": None, "pr_auc": None,
     }  # fmt: skip
     assert stored["classes"] == ["ok", "scratch", "crack"]
     assert stored["undefined"]["recall of 'crack'"] == "no row of this class"
     assert set(METRICS) < set(stored)
-
-
-def test_a_certain_mistake_costs_a_finite_loss():
-    loss = epoch_score(torch.tensor([[1e4, -1e4]]), torch.tensor([1]), "log_loss")
-    assert loss == pytest.approx(-np.log(np.finfo(np.float64).eps))
+    assert len(stored["calibration"]) == 15
+    assert stored["intervals"]["bounds"]["accuracy"] == list(got.intervals.bounds["accuracy"])
 
 
 @pytest.mark.parametrize(
@@ -193,19 +266,6 @@ def test_rounding_of_reduced_precision_is_forgiven():
     got = classification_metrics(torch.tensor([[1.0004, 0.0], [0.3, 0.7003]]), torch.tensor([0, 1]), NAMES[:2])
     assert got.roc_auc == 1.0
     assert got.log_loss == pytest.approx(-np.log(0.7003) / 2, rel=1e-5)
-
-
-@pytest.mark.parametrize("call", [check_metric, lambda name: epoch_score(torch.zeros(1, 2), torch.tensor([0]), name)])
-def test_an_unknown_metric_is_refused_with_the_choices_and_a_close_name(call):
-    with pytest.raises(UnknownNameError, match=r"unknown metric 'macro-f1'; there are balanced_accuracy, .*macro_f1"):
-        call("macro-f1")
-
-
-def test_only_the_loss_is_better_when_smaller():
-    assert {"log_loss"} == LOWER_IS_BETTER
-    assert is_better("log_loss", 0.1, 0.2)
-    assert is_better("accuracy", 0.2, 0.1)
-    assert not is_better("accuracy", 0.2, 0.2)
 
 
 def test_scoring_leaves_the_callers_tensors_alone():

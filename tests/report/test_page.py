@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from zoo.metrics.classification import classification_metrics
+from zoo.report.classes import poorest
 from zoo.report.page import Mistake, duration, moment, plain, render_report
-from zoo.report.pictures import data_uri, training_curves
+from zoo.report.pictures import data_uri, reliability_diagram, training_curves
 
 HOSTILE = "<script>alert('x')</script>"
 MINIMAL = {
@@ -182,8 +183,63 @@ def test_what_is_undefined_is_called_so_with_its_reason_and_is_no_zero():
     assert re.search(r"undefined \d ROC AUC", headline)
     assert "ROC AUC of the validation rows: undefined for 'hole'" in text
     assert "recall of 'hole' among the validation rows: no row of this class" in text
-    assert re.search(r"hole undefined \d [\d.]+", text)
-    assert page.count('class="undefined"') == 4  # the headline, the summary; recall and ROC AUC of the class
+    assert re.search(r"hole 0 \d+ undefined \d [\d.]+", text)
+    assert "G-mean of the validation rows: no row of 'hole'" in text
+    # ROC AUC in the headline; it, PR AUC and G-mean in the summary; recall and both areas of the class
+    assert page.count('class="undefined"') == 7
+
+
+def test_which_class_is_poor_is_seen_at_a_glance():
+    truth, predicted = [0] * 8 + [1] * 4, [0] * 8 + [1, 0, 0, 2]
+    held = classification_metrics(torch.eye(3)[predicted], torch.tensor(truth), ("ok", "crack", "hole")).to_json()
+    page = render_report(MINIMAL, {"defect": {"test": held}}, [], [])
+    text = Reader(page).text
+    said = "Poorest class crack, F1 0.400; 1 of 4 rows found (95 % interval 0.046 to 0.699), 2 taken for ok; 1 of 1"
+    assert said in text[: text.index("What was done")]
+    assert re.findall(r'<tr class="worst"><th>([^<]+)</th>', page) == ["crack"]
+    bars = re.findall(r'<div class="bar (\w+)( poor)?" title="([^"]+)"><i style="width:([\d.]+)%">', page)
+    assert [bar[:2] + bar[3:] for bar in bars] == [
+        ("recall", "", "100.0"), ("precision", "", "80.0"),
+        ("recall", " poor", "25.0"), ("precision", "", "100.0"), ("precision", " poor", "0.0"),
+    ]  # fmt: skip
+    assert bars[2][2] == "recall: 1 of 4 rows found; 95 % interval 0.046 to 0.699"
+
+
+def test_a_class_that_is_mostly_missed_is_said_to_be_taken_for_another():
+    truth, predicted = [0] * 8 + [1] * 4, [0] * 12
+    held = classification_metrics(torch.eye(2)[predicted], torch.tensor(truth), ("ok", "crack")).to_json()
+    assert poorest(held) == (
+        "crack, F1 0.000; 0 of 4 rows found (95 % interval 0.000 to 0.490), 4 taken for ok; never predicted"
+    )
+    assert poorest(classification_metrics(torch.eye(2), torch.tensor([0, 1]), ("ok", "crack")).to_json()) == ""
+
+
+def test_figures_stand_with_their_intervals_and_how_these_were_made():
+    held = report(rows=40)
+    text = Reader(render_report(MINIMAL, {"defect": {"val": report(), "test": held}}, [], [])).text
+    low, high = held["intervals"]["bounds"]["accuracy"]
+    assert f"{held['accuracy']:.3f} accuracy {low:.3f} to {high:.3f}" in text
+    assert f"Intervals: {held['intervals']['how']}." in text.replace("&#39;", "'")
+
+
+def test_a_figure_without_an_interval_has_the_reason_in_a_footnote():
+    held = report(drawn=3)
+    held["intervals"] |= {"left_out": {"roc_auc": "too many rows"}}
+    del held["intervals"]["bounds"]["roc_auc"]
+    text = Reader(render_report(MINIMAL, {"defect": {"test": held}}, [], [])).text
+    assert "ROC AUC of the test rows: has no interval: too many rows" in text
+
+
+def test_calibration_is_drawn_from_bins_with_rows_alone():
+    page = render_report(MINIMAL, {"defect": {"test": report()}}, [], [])
+    assert "share that is right" in page
+    bins = [{"rows": 0, "confidence": None, "accuracy": None}, {"rows": 4, "confidence": 0.7, "accuracy": 0.5}]
+    ET.fromstring(reliability_diagram(bins))
+
+
+def test_a_curve_of_one_class_keeps_the_name_of_the_class():
+    (panel,) = training_curves([{"epoch": 1, "a/b/f1(1/3)": 0.5}])
+    assert panel.legend[0][0] == "a/b · F1(1/3)"
 
 
 def test_names_from_the_data_are_shown_and_never_run():
@@ -223,7 +279,7 @@ def test_many_classes_are_shown_by_their_most_frequent_confusions():
     classes = tuple(f"c{i}" for i in range(40))
     text = Reader(render_report(MINIMAL, {"kind": {"val": report(classes, rows=400, drawn=40)}}, [], [])).text
     assert "Most frequent confusions" in text
-    assert "taken for" not in text
+    assert "rows of c0 taken for" not in text
 
 
 def test_several_tasks_each_have_their_figures():

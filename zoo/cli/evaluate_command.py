@@ -9,9 +9,9 @@ from zoo.config import EvaluateConfig
 
 
 def run(words: Sequence[str]) -> None:
-    """Score a run and show the figures by class."""
+    """Score a run and show every figure, of all classes and of each."""
     config = parse(EvaluateConfig, "evaluate", words)
-    from zoo.cli.train_command import figures
+    from zoo.cli.figures import figures, report
     from zoo.jobs.evaluate import run_evaluation
     from zoo.jobs.progress import Reporter
 
@@ -24,12 +24,5 @@ def run(words: Sequence[str]) -> None:
         write(f"note: {warning}")
     for task, scores in found.metrics.items():
         write(f"{task}: {figures(scores)}")
-        width = max(map(len, scores["per_class"]))
-        for name, own in scores["per_class"].items():
-            shown = [
-                f"{key} {'undefined' if own[key] is None else format(own[key], '.3f')}"
-                for key in ("precision", "recall", "f1")
-            ]
-            write(f"  {name:<{width}}  {'  '.join(shown)}  rows {own['support']}")
-        for what, reason in scores["undefined"].items():
-            write(f"  {what} is undefined: {reason}")
+        for line in report(scores):
+            write(f"  {line}".rstrip())

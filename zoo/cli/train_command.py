@@ -110,6 +110,8 @@ def _plan_json(interval: Interval, plan: Plan) -> dict[str, Any]:
 
 def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """A run in a dozen lines."""
+    from zoo.cli.figures import figures, poorest_line
+
     data, training, seconds = run["data"], run["training"], run["seconds"]
     write(f"{run['backbone']['name']} ({run['backbone']['tag']}) on {data['name']}, --freeze {run['freeze']['policy']}")
     write(f"  rows        {data['splits']['how']}")
@@ -128,17 +130,5 @@ def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     for task, by_split in metrics.items():
         for split, scores in by_split.items():
             write(f"  {task}, {split}: {figures(scores)}")
-
-
-def figures(scores: Mapping[str, Any]) -> str:
-    """The headline figures in a line; what is undefined says so."""
-    named = {
-        "accuracy": "accuracy",
-        "balanced accuracy": "balanced_accuracy",
-        "macro F1": "macro_f1",
-        "ROC-AUC": "roc_auc",
-    }
-    shown = [
-        f"{name} {'undefined' if scores[key] is None else format(scores[key], '.3f')}" for name, key in named.items()
-    ]
-    return f"{', '.join(shown)} over {scores['rows']} rows"
+            if line := poorest_line(scores):
+                write(f"    {line}")

@@ -124,7 +124,8 @@ class TrainConfig:
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
     metric: str = "log_loss"
-    """Chooses the best epoch on validation rows: log_loss, balanced_accuracy, accuracy, macro_f1, roc_auc, …"""
+    """Chooses the best epoch on validation rows: log_loss, balanced_accuracy, macro_f1, g_mean, mcc, pr_auc, …;
+    of one class: recall(NAME), precision(NAME), f1(NAME), roc_auc(NAME), pr_auc(NAME)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of the frozen part, and of the autocast of what trains; auto takes bf16 where it is faster here, and its features
     serve as well. With fp16 the loss is scaled, for GPUs that are slow in bf16."""

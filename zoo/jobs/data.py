@@ -21,6 +21,7 @@ from zoo.data.table import Table, read_table
 from zoo.errors import DataError
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
+from zoo.metrics.choice import check_defined
 from zoo.run.covariates import Covariates, imputer_calls
 from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
 
@@ -77,7 +78,9 @@ def prepare(
     Of `parent` the classes, the imputer and the encoder are taken over, and the splits of images that it knows.
 
     Raises:
-        DataError: files that cannot be read, one class only, too few rows, a class that training lacks.
+        DataError: files that cannot be read, one class only, too few rows, a class that training lacks, a metric that
+            the validation rows leave undefined.
+        UnknownNameError: a metric of a class that there is not.
         OptionError: an imputer that there is not.
     """
     calls = imputer_calls(config.impute)
@@ -100,6 +103,9 @@ def prepare(
     held_out = {"val": splits.val, "test": splits.test}
     warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table))
     used = np.concatenate([splits.train, splits.val, splits.test])
+    targets = encode_targets(table, tasks, used)
+    chooser = targets[tasks[0].name].take(torch.from_numpy(splits.val))
+    check_defined(config.metric, chooser.value[chooser.mask], tasks[0].classes, "the validation rows")
     before = parent.covariates if parent else None
     schema = before.encoder.schema if before else fix_schema(table, splits.train)
     raw, said = columns(table.take(splits.train), schema) if schema else (None, ())
@@ -119,7 +125,7 @@ def prepare(
         bad=bad,
         splits=splits,
         tasks=tasks,
-        targets=encode_targets(table, tasks, used),
+        targets=targets,
         view=view,
         covariates=covariates,
         encoded=encoded,

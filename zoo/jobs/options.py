@@ -7,7 +7,7 @@ import math
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
 from zoo.errors import ZooError
-from zoo.metrics.classification import check_metric
+from zoo.metrics.choice import check_metric
 from zoo.model.load import one_head
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.covariates import imputer_calls

@@ -1,15 +1,26 @@
-"""The arithmetic under a classification report: everything that is decided follows from the confusion counts.
+"""The arithmetic under a classification report: what follows from the predicted classes alone, and the log loss.
 
-Each function works on the CPU in float64 and marks what is undefined with NaN (tensors) or None (single values); the
-report turns both into reasons.
+Each function works on the CPU in float64, for one set of rows or for many resamples of it at once, and marks what is
+undefined with NaN; the report turns NaN into reasons.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-AVERAGES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
+AVERAGES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "weighted_f1",
+    "g_mean",
+    "mcc",
+)
 
 
 def check_rows(probabilities: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -49,55 +60,80 @@ def _check_probabilities(probabilities: Tensor) -> None:
         raise ValueError(f"probabilities must sum to 1 over each row; one row is off by {worst:g}")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Rows of each class, float64 (..., K) each; all of `AVERAGES` follows from these.
+
+    Attributes:
+        hits: rows that are of the class and taken for it.
+        support: rows that are of the class.
+        predicted: rows that are taken for the class.
+    """
+
+    hits: Tensor
+    support: Tensor
+    predicted: Tensor
+
+
+def predicted_classes(probabilities: Tensor) -> Tensor:
+    """The most probable class of each row, int64 (N,); on a tie the first."""
+    return probabilities.argmax(dim=1)
+
+
 def confusion_counts(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Counts int64 (K, K), rows true and columns predicted; on a tie the first class is predicted."""
+    """Counts int64 (K, K), rows true and columns predicted."""
     classes = probabilities.shape[1]
-    predicted = probabilities.argmax(dim=1)
-    return torch.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    cells = labels * classes + predicted_classes(probabilities)
+    return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def class_scores(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Precision, recall and F1 of each class, float64 (K,) each, NaN where 0 is divided by 0.
+def counts_of(probabilities: Tensor, labels: Tensor) -> Counts:
+    """The counts of one set of rows, each (K,)."""
+    predicted, classes = predicted_classes(probabilities), probabilities.shape[1]
+    found = [
+        torch.bincount(rows, minlength=classes).double() for rows in (labels[labels == predicted], labels, predicted)
+    ]
+    return Counts(hits=found[0], support=found[1], predicted=found[2])
+
+
+def class_scores(counts: Counts) -> tuple[Tensor, Tensor, Tensor]:
+    """Precision, recall and F1 of each class, float64 (..., K) each, NaN where 0 is divided by 0.
 
     F1 is 2 TP / (2 TP + FP + FN), hence 0 and not undefined for a class that is only ever missed or only ever wrong.
     """
-    hits = confusion.diagonal().double()
-    support, predicted = confusion.sum(dim=1).double(), confusion.sum(dim=0).double()
+    hits, support, predicted = counts.hits, counts.support, counts.predicted
     return hits / predicted, hits / support, 2 * hits / (support + predicted)
 
 
-def averages(confusion: Tensor) -> dict[str, float]:
-    """The scores of `AVERAGES` by name.
+def averages(counts: Counts) -> dict[str, Tensor]:
+    """The scores of `AVERAGES` by name, float64 (...) each.
 
     As in scikit-learn, `balanced_accuracy` is the mean recall over classes that have rows (Brodersen et al. 2010),
-    while macro averages run over all classes and count an undefined part as 0.
+    while macro averages run over all classes and count an undefined part as 0. `g_mean`, the geometric mean of the
+    recalls (Kubat & Matwin 1997), is NaN where a class has no rows, and 0 as soon as one class is never found.
     """
-    precision, recall, f1 = class_scores(confusion)
-    support = confusion.sum(dim=1).double()
+    precision, recall, f1 = class_scores(counts)
     return {
-        "accuracy": float(confusion.diagonal().sum() / confusion.sum()),
-        "balanced_accuracy": float(recall[support > 0].mean()),
-        "macro_precision": float(precision.nan_to_num(0.0).mean()),
-        "macro_recall": float(recall.nan_to_num(0.0).mean()),
-        "macro_f1": float(f1.nan_to_num(0.0).mean()),
-        "weighted_f1": float((f1.nan_to_num(0.0) * support).sum() / support.sum()),
+        "accuracy": counts.hits.sum(-1) / counts.support.sum(-1),
+        "balanced_accuracy": recall.nanmean(-1),
+        "macro_precision": precision.nan_to_num(0.0).mean(-1),
+        "macro_recall": recall.nan_to_num(0.0).mean(-1),
+        "macro_f1": f1.nan_to_num(0.0).mean(-1),
+        "weighted_f1": (f1.nan_to_num(0.0) * counts.support).sum(-1) / counts.support.sum(-1),
+        "g_mean": recall.log().mean(-1).exp(),
+        "mcc": _correlation(counts),
     }
 
 
-def roc_auc_by_class(probabilities: Tensor, labels: Tensor) -> list[float | None]:
-    """Area under the ROC curve of each class against the rest; None where all rows or none are of the class."""
-    # Here and not above: torchmetrics takes more than a second to import, and most runs choose by another metric.
-    from torchmetrics.functional.classification import binary_auroc
-
-    areas: list[float | None] = []
-    for index in range(probabilities.shape[1]):
-        positive = (labels == index).long()
-        defined = 0 < int(positive.sum()) < len(labels)
-        areas.append(float(binary_auroc(probabilities[:, index], positive, validate_args=False)) if defined else None)
-    return areas
+def _correlation(counts: Counts) -> Tensor:
+    """Matthews' correlation for K classes (Gorodkin 2004); NaN where truth or prediction is one class throughout."""
+    rows = counts.support.sum(-1)
+    together = counts.hits.sum(-1) * rows - (counts.predicted * counts.support).sum(-1)
+    apart = [rows * rows - (each * each).sum(-1) for each in (counts.predicted, counts.support)]
+    return (together / (apart[0] * apart[1]).sqrt()).clamp(-1.0, 1.0)
 
 
-def mean_log_loss(probabilities: Tensor, labels: Tensor) -> float:
-    """Mean negative natural logarithm of the true class's probability, cut off at the resolution of float64."""
-    true = probabilities.gather(1, labels[:, None]).clamp_min(torch.finfo(torch.float64).eps)
-    return float(-true.log().mean())
+def log_losses(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Negative natural logarithm of each row's true class's probability (N,), cut off at the resolution of float64."""
+    true: Tensor = probabilities.gather(1, labels[:, None]).squeeze(1)
+    return -true.clamp_min(torch.finfo(torch.float64).eps).log()

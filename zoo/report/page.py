@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from zoo.report.pictures import data_uri, training_curves
+from zoo.report.pictures import data_uri, reliability_diagram, training_curves
 from zoo.report.scores import SPLITS, task_section, words
 
 BAD_FILES_SHOWN = 20
@@ -52,6 +52,7 @@ def render_report(
         mistakes: the most confident first.
     """
     training = run["training"]
+    tasks = [task_section(name, by_split) for name, by_split in metrics.items()]
     return _template().render(
         run=run,
         backbone=run["backbone"],
@@ -59,7 +60,8 @@ def render_report(
         freeze=run["freeze"],
         training=training,
         facts=_facts(run),
-        tasks=[task_section(name, by_split) for name, by_split in metrics.items()],
+        tasks=tasks,
+        reliability={task.name: reliability_diagram(task.calibration) for task in tasks},
         counts=_counts(run["data"]),
         intervals=_intervals(run["freeze"]),
         panels=training_curves(history, training.get("best_epoch"), _borders(run["freeze"])),

@@ -60,8 +60,9 @@ def training_curves(
 
 
 def _words(key: str) -> str:
-    task, _, metric = key.rpartition("/")
-    return f"{task} · {words(metric)}"
+    # The name of a class may hold a slash, as in `defect/recall(1/3)`.
+    found = re.fullmatch(r"(.*)/(\w+(?:\(.*\))?)", key, flags=re.DOTALL)
+    return f"{found[1]} · {words(found[2])}" if found else key
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
@@ -87,6 +88,28 @@ def _draw(
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     dress(axes)
+    return _svg(figure)
+
+
+def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
+    """Accuracy by confidence (DeGroot & Fienberg 1983), a dot for each bin with rows, its area their number.
+
+    Args:
+        bins: `rows`, `confidence` and `accuracy` of each; the last two None where there are no rows.
+    """
+    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    filled = [each for each in bins if each["rows"]]
+    most = max(each["rows"] for each in filled)
+    x, y = ([each[key] for each in filled] for key in ("confidence", "accuracy"))
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", zorder=0)
+    axes.plot(x, y, color=COLOURS[0], lw=1.2, alpha=0.5)
+    axes.scatter(x, y, s=[8 + 112 * each["rows"] / most for each in filled], color=COLOURS[0], zorder=3)
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    dress(axes)
+    axes.set_xlabel("probability of the predicted class", fontsize=9)
+    axes.set_ylabel("share that is right", fontsize=9)
     return _svg(figure)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from zoo.report.classes import ClassRow, class_rows, poorest
+from zoo.report.confusion import Cell, Confusion, confusions, matrix
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
 SUMMARY = (
@@ -14,17 +18,24 @@ SUMMARY = (
     "weighted_f1",
     "macro_precision",
     "macro_recall",
+    "g_mean",
+    "mcc",
     "roc_auc",
+    "pr_auc",
     "log_loss",
+    "ece",
 )
-OF_CLASS = ("recall", "precision", "f1", "roc_auc")
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 WORDS = {
     "f1": "F1",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
+    "g_mean": "G-mean",
+    "mcc": "MCC",
     "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
     "log_loss": "log loss",
+    "ece": "calibration error",
 }
 LARGEST_MATRIX = 30
 """Classes up to which the confusion matrix is drawn; beyond, the page lists the most frequent confusions."""
@@ -32,10 +43,11 @@ LARGEST_MATRIX = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A value as the page writes it, with the number of its footnote."""
+    """A value as the page writes it, with the number of its footnote and its interval, where it has them."""
 
     text: str
     note: int | None = None
+    interval: str | None = None
 
 
 @dataclass(slots=True)
@@ -44,25 +56,16 @@ class Footnotes:
 
     reasons: list[str] = field(default_factory=list)
 
-    def show(self, value: float | None, name: str, reason: str | None) -> Shown:
+    def show(self, value: float | None, name: str, reason: str | None, bounds: Sequence[float] | None = None) -> Shown:
         """The value to three places, or `undefined`; `reason` becomes a footnote about `name`."""
         text = "undefined" if value is None else f"{value:.3f}"
+        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else None
         if reason is None:
-            return Shown(text=text)
+            return Shown(text=text, interval=interval)
         sentence = f"{name}: {reason}"
         if sentence not in self.reasons:
             self.reasons.append(sentence)
-        return Shown(text=text, note=self.reasons.index(sentence) + 1)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
-    """A cell of the confusion matrix: rows counted, and their share of the true class."""
-
-    count: int
-    share: float
-    hit: bool
-    title: str
+        return Shown(text=text, note=self.reasons.index(sentence) + 1, interval=interval)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,22 +74,29 @@ class TaskSection:
 
     Attributes:
         split: the held-out rows that the headline, classes and matrix are about: test, or else val.
+        poorest: a sentence about the class with the lowest F1; empty where all have the same.
         headline: (words, value) of the main figures.
         summary: (words, a value for each split) of every figure.
-        classes: (name, values by `OF_CLASS`, rows, predicted).
+        intervals: how the intervals of `split` were made.
+        classes: the rows of the table of classes.
+        calibration: the bins of `split`, as JSON values.
         matrix: rows of cells; empty where there are too many classes.
-        confusions: the most frequent (true, predicted, count, share), where the matrix is empty.
+        confusions: the most frequent ones, where the matrix is empty.
+        notes: the footnotes in their order.
     """
 
     name: str
     split: str
     rows: int
     splits: tuple[str, ...]
+    poorest: str
     headline: list[tuple[str, Shown]]
     summary: list[tuple[str, list[Shown]]]
-    classes: list[tuple[str, list[Shown], int, int]]
+    intervals: str
+    classes: list[ClassRow[Shown]]
+    calibration: Sequence[Mapping[str, Any]]
     matrix: list[list[Cell]]
-    confusions: list[tuple[str, str, int, float]]
+    confusions: list[Confusion]
     notes: list[str]
 
     @property
@@ -96,8 +106,10 @@ class TaskSection:
 
 
 def words(name: str) -> str:
-    """A metric's name for people."""
-    return WORDS.get(name, name.replace("_", " "))
+    """A metric's name for people; one of a class, such as `f1(crack)`, keeps the class as it is."""
+    found = re.fullmatch(r"(\w+)(\(.*\))", name, flags=re.DOTALL)
+    metric, own = (found[1], found[2]) if found else (name, "")
+    return WORDS.get(metric, metric.replace("_", " ")) + own
 
 
 def task_section(name: str, by_split: Mapping[str, Mapping[str, Any]]) -> TaskSection:
@@ -107,53 +119,35 @@ def task_section(name: str, by_split: Mapping[str, Mapping[str, Any]]) -> TaskSe
     held, notes = by_split[split], Footnotes()
     summary = [(words(metric), [_shown(by_split[key], metric, notes, key) for key in splits]) for metric in SUMMARY]
     names, counts = held["classes"], held["confusion"]
+    few = len(names) <= LARGEST_MATRIX
+
+    def show(own: str, part: str) -> Shown:
+        reason = held["undefined"].get(f"{part} of {own!r}")
+        return notes.show(
+            held["per_class"][own][part], f"{words(part)} of {own!r} among the {SPLITS[split]} rows", reason
+        )
+
     return TaskSection(
         name=name,
         split=split,
         rows=held["rows"],
         splits=splits,
+        poorest=poorest(held),
         headline=[(words(metric), _shown(held, metric, notes, split)) for metric in HEADLINE],
         summary=summary,
-        classes=_class_rows(held, notes, split),
-        matrix=_matrix(names, counts) if len(names) <= LARGEST_MATRIX else [],
-        confusions=_confusions(names, counts) if len(names) > LARGEST_MATRIX else [],
+        intervals=held["intervals"]["how"],
+        classes=class_rows(held, show),
+        calibration=held["calibration"],
+        matrix=matrix(names, counts) if few else [],
+        confusions=[] if few else confusions(names, counts),
         notes=notes.reasons,
     )
 
 
 def _shown(report: Mapping[str, Any], metric: str, notes: Footnotes, split: str) -> Shown:
-    return notes.show(report[metric], f"{words(metric)} of the {SPLITS[split]} rows", report["undefined"].get(metric))
-
-
-def _class_rows(report: Mapping[str, Any], notes: Footnotes, split: str) -> list[tuple[str, list[Shown], int, int]]:
-    rows = []
-    for name in report["classes"]:
-        scores, shown = report["per_class"][name], []
-        for part in OF_CLASS:
-            reason = report["undefined"].get(f"{part} of {name!r}")
-            shown.append(notes.show(scores[part], f"{words(part)} of {name!r} among the {SPLITS[split]} rows", reason))
-        rows.append((name, shown, scores["support"], scores["predicted"]))
-    return rows
-
-
-def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[list[Cell]]:
-    matrix = []
-    for i, row in enumerate(counts):
-        total = sum(row)
-        cells = []
-        for j, count in enumerate(row):
-            share = count / total if total else 0.0
-            title = f"{count} of {total} rows of {names[i]} taken for {names[j]} ({share:.0%})"
-            cells.append(Cell(count=count, share=share, hit=i == j, title=title))
-        matrix.append(cells)
-    return matrix
-
-
-def _confusions(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[tuple[str, str, int, float]]:
-    pairs = [
-        (names[i], names[j], count, count / sum(row))
-        for i, row in enumerate(counts)
-        for j, count in enumerate(row)
-        if i != j and count
-    ]
-    return sorted(pairs, key=lambda pair: -pair[2])[:20]
+    intervals, said = report["intervals"], [report["undefined"].get(metric)]
+    if metric in intervals["left_out"] and report[metric] is not None:
+        said.append(f"has no interval: {intervals['left_out'][metric]}")
+    reason = "; ".join(filter(None, said)) or None
+    name = f"{words(metric)} of the {SPLITS[split]} rows"
+    return notes.show(report[metric], name, reason, intervals["bounds"].get(metric))

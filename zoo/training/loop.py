@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.group import ALONE, Group
-from zoo.metrics.classification import is_better
+from zoo.metrics.choice import is_better
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.average import Average

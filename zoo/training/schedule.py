@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from zoo.errors import OptionError
-from zoo.metrics.classification import is_better
+from zoo.metrics.choice import is_better
 from zoo.specs import bind, parse_options
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
-from zoo.metrics.classification import is_better
+from zoo.metrics.choice import is_better
 from zoo.training.fitters.record import HeadFit
 from zoo.training.fitters.slices import FeatureTrainer
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.metrics.classification import is_better
+from zoo.metrics.choice import is_better
 from zoo.specs import Batch, Target, Task
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer, Slices

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.metrics.classification import is_better
+from zoo.metrics.choice import is_better
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer
 from zoo.training.fitters.stack import Stack
