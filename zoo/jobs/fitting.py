@@ -22,6 +22,8 @@ from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.model.freeze import Frozen, freeze_parts
+from zoo.model.lora import merge_adapters
+from zoo.specs import Lora
 from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.sweep import grid_around
@@ -94,6 +96,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
             parts.append(part)
             state, around = None, {}
         began = time.perf_counter()
+        lora, merged = _merge(job)
         recipe, later = _at_inference(own, plan)
         closing = time.perf_counter() - began
     computed, there = sum(part.computed for part in parts), sum(part.there for part in parts)
@@ -103,7 +106,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     return Fitted(
         fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(*decisions, *((done,) if computed + there else ()), *later),
+        decisions=(*decisions, *merged, *((done,) if computed + there else ()), *later),
         rates=rates,
         seconds={
             "plan": sum(part.planned for part in parts),
@@ -115,6 +118,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         problems=tuple(dict.fromkeys(said for part in parts for said in part.problems)),
         frozen=frozen,
         verified=sum(part.verified for part in parts),
+        lora=lora,
     )
 
 
@@ -267,6 +271,16 @@ def _data(job: Job, inputs: Inputs) -> Data:
         train=torch.from_numpy(data.splits.train),
         val=torch.from_numpy(data.splits.val),
     )
+
+
+def _merge(job: Job) -> tuple[Lora | None, tuple[Decision, ...]]:
+    """Merge the adapters, where there are some, so that what is saved is a plain network."""
+    found = job.model.adapters
+    if found is None:
+        return None, ()
+    moved = merge_adapters(job.model)
+    choice = f"{len(found.layers)} layers, rank {found.lora.r}, {found.numbers} numbers, merged into the weights"
+    return found.lora, (Decision(what="adapters", choice=choice, why=f"the logits moved by {moved:.0e} of themselves"),)
 
 
 def _at_inference(job: Job, plan: Plan) -> tuple[Recipe, tuple[Decision, ...]]:

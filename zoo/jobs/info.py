@@ -18,7 +18,7 @@ from zoo.registry.licences import licence_class
 from zoo.registry.lookup import SOURCES
 from zoo.registry.near import suggest
 from zoo.registry.origins import Disk, describe_origin, how_to_fetch
-from zoo.specs import BackboneView, FreezePolicy, Weights, parse_policy
+from zoo.specs import BackboneView, FreezePolicy, Weights, adapter_size, parse_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,11 @@ def info(name: str, policy: str = "head", size: int | None = None) -> Info:
 
 def _stages(view: BackboneView, policy: FreezePolicy, sizes: Mapping[str, int]) -> tuple[StageInfo, ...]:
     training = policy.select(view).parameters
+    if policy.lora is not None:  # not of the weights, but of the matrices beside them
+        own = {name: adapter_size(view.module.get_parameter(name), policy.lora.r) for name in training}
+        trainable: Mapping[str, int] = own
+    else:
+        trainable = sizes
     counts = [sum(sizes[parameter] for parameter in stage.parameters) for stage in view.stages]
     return tuple(
         StageInfo(
@@ -136,7 +141,7 @@ def _stages(view: BackboneView, policy: FreezePolicy, sizes: Mapping[str, int]) 
             role=stage.role,
             parameters=count,
             share=count / max(1, sum(counts)),
-            trainable=sum(sizes[name] for name in stage.parameters if name in training),
+            trainable=sum(trainable[name] for name in stage.parameters if name in training),
         )
         for stage, count in zip(view.stages, counts, strict=True)
     )

@@ -27,7 +27,9 @@ def rates_of(job: Job, *, cached: bool) -> Rates:
     factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
     return Rates(
         head=config.lr or factor * default,
-        backbone=config.backbone_lr or factor * 1e-4,
+        # Adapters begin at zero and bear about ten times the rate that all weights do (Schulman 2025, "LoRA Without
+        # Regret"); with the usual 2e-4 to 1e-3 of language models this is the upper end.
+        backbone=config.backbone_lr or factor * (1e-3 if job.model.adapters else 1e-4),
         layer_decay=config.layer_decay,
         weight_decay=config.weight_decay,
         head_l2=prior if config.head_l2 is None else config.head_l2,
