@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from zoo.specs.views import BackboneView
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _OWN = re.compile(r"\.lora_[AB]\.[^.]+\.weight$")
 
@@ -66,7 +66,7 @@ def adapted_names(view: BackboneView) -> frozenset[str]:
     return there or frozenset(_takers(view))
 
 
-def adapter_size(weight: nn.Parameter, r: int) -> int:
+def adapter_size(weight: Tensor, r: int) -> int:
     """How many numbers the two matrices of rank `r` have beside `weight` (out, in, …)."""
     return r * (weight.numel() // len(weight) + len(weight))
 
@@ -80,8 +80,8 @@ def _takers(view: BackboneView) -> list[str]:
     from torch import nn
 
     uses = Counter(id(part) for _, part in view.module.named_modules(remove_duplicate=False))
-    linear: dict[str, nn.Parameter] = {}
-    convolutions: dict[str, nn.Parameter] = {}
+    linear: dict[str, Tensor] = {}
+    convolutions: dict[str, Tensor] = {}
     for path, part in view.module.named_modules():
         name = f"{path}.weight"
         if uses[id(part)] > 1 or not path:  # one that stands at two places would be merged at one
