@@ -31,7 +31,8 @@ class TrainConfig:
     knows stay in the split in which it had them."""
     freeze: str = "head"
     """What trains: head (the backbone is frozen), last(K) (its last K stages too), none (nothing is frozen),
-    until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone. And when:
+    until(STAGE), depth(SHARE), regex(PATTERN); norm or bias before @, as in norm@last(2), trains those alone,
+    lora(r=8) adapters of that rank beside frozen weights. And when:
     lp-ft(EPOCHS) trains the head alone for so long and then everything, gradual(every=1) frees one stage after the
     other, thaw(STAGE, EPOCH)+… those that it names; last(2)@lp-ft(2) ends with last(2)."""
     batchnorm: Literal["frozen", "recalibrate", "train"] | None = None

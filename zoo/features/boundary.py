@@ -68,7 +68,9 @@ def find_boundary(view: BackboneView, kind: str, policy: FreezePolicy, pixels: T
     if not selected.parameters:
         return Boundary(view=view, kind=kind, whole=True, why="the whole backbone is frozen")
     if all(name in selected.behind for stage in view.stages for name in stage.parameters):
-        return Boundary(view=view, kind=kind, why=f"policy {policy.text} trains the backbone from its first layer")
+        first = "adapts" if policy.lora else "trains"
+        why = f"policy {policy.text} {first} the backbone from its first layer"
+        return Boundary(view=view, kind=kind, why=why)
     module = view.module
     device = next(module.parameters()).device
     images = normalise(pixels.to(device), view.input)

@@ -23,6 +23,8 @@ from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.model.freeze import Frozen, freeze_parts
+from zoo.model.lora import merge_adapters
+from zoo.specs import Lora
 from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.record import HeadFit
@@ -100,6 +102,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
             parts.append(part)
             state, around = None, {}
         began = time.perf_counter()
+        lora, merged = _merge(job)
         # The processes beside the first one have nothing to predict.
         recipe, later = _at_inference(own, plan) if job.group.first else (Recipe(), ())
         closing = time.perf_counter() - began
@@ -110,7 +113,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     return Fitted(
         fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(*decisions, *((done,) if computed + there else ()), *later),
+        decisions=(*decisions, *merged, *((done,) if computed + there else ()), *later),
         rates=rates,
         seconds={
             "plan": sum(part.planned for part in parts),
@@ -123,6 +126,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         frozen=frozen,
         verified=sum(part.verified for part in parts),
         trained=tuple(part.trained for part in parts),
+        lora=lora,
     )
 
 
@@ -310,6 +314,16 @@ def data_of(job: Job, inputs: Inputs) -> Data:
         train=torch.from_numpy(data.splits.train),
         val=torch.from_numpy(data.splits.val),
     )
+
+
+def _merge(job: Job) -> tuple[Lora | None, tuple[Decision, ...]]:
+    """Merge the adapters, where there are some, so that what is saved is a plain network."""
+    found = job.model.adapters
+    if found is None:
+        return None, ()
+    moved = merge_adapters(job.model)
+    choice = f"{len(found.layers)} layers, rank {found.lora.r}, {found.numbers} numbers, merged into the weights"
+    return found.lora, (Decision(what="adapters", choice=choice, why=f"the logits moved by {moved:.0e} of themselves"),)
 
 
 def _at_inference(job: Job, plan: Plan) -> tuple[Recipe, tuple[Decision, ...]]:

@@ -22,7 +22,7 @@ from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode
 from zoo.model.freeze import Frozen
 from zoo.model.network import FineTuneModel
-from zoo.specs import FreezePolicy, Interval
+from zoo.specs import FreezePolicy, Interval, Lora
 from zoo.training.loop import Fit
 from zoo.training.optimiser import Rates
 from zoo.training.strategy import Answer
@@ -90,6 +90,7 @@ class Fitted:
         computed: rows that went through the frozen part in this run.
         plan: what was predicted, for each way, and what it really took; JSON values.
         problems: sentences about the cache for the report.
+        lora: how the adapters were that are merged into the weights now; None where there were none.
         frozen: by the last interval.
         verified: how often a frozen tensor was compared with what it was when its interval began.
         trained: of each interval, how many numbers trained and at which rates; JSON values.
@@ -106,3 +107,4 @@ class Fitted:
     computed: int = 0
     plan: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    lora: Lora | None = None

@@ -9,6 +9,7 @@ from zoo.data.augment import Steps, parse_augmentation
 from zoo.errors import ZooError
 from zoo.metrics.choice import check_metric
 from zoo.model.load import one_head
+from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.covariates import imputer_calls
 from zoo.specs import Call, FreezeSchedule, bind, parse_options, parse_schedule
@@ -34,6 +35,8 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
     _check_numbers(config)
     check_metric(config.metric)
     schedule = parse_schedule(config.freeze)
+    if schedule.policy is not None and schedule.policy.lora is not None:
+        require_peft()
     check_fitting(config, schedule)
     if config.batchnorm == "train" and schedule.head_alone:
         raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")

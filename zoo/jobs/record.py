@@ -15,6 +15,7 @@ import torch
 from zoo.jobs.data import data_json
 from zoo.jobs.job import Fitted, Job
 from zoo.model.batchnorm import batch_norms
+from zoo.model.freeze import Frozen
 from zoo.probe import device_name
 from zoo.run.artifact import FORMAT
 from zoo.run.provenance import plugins_of
@@ -68,9 +69,10 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "policy": job.config.freeze,
             "intervals": _intervals(outcome),
             "trainable_stages": list(outcome.fitted.frozen.stages),
-            "trainable_parameters": _count(job, outcome.fitted.frozen.trainable),
-            "frozen_parameters": _count(job, outcome.fitted.frozen.frozen),
+            "trainable_parameters": _count(fitted.frozen, fitted.frozen.trainable),
+            "frozen_parameters": _count(fitted.frozen, fitted.frozen.frozen),
             "batchnorm": job.batchnorm if batch_norms(job.model.backbone) else None,
+            "lora": asdict(fitted.lora) if fitted.lora else None,
             "verified": outcome.verified,
         },
         "decisions": [asdict(decision) for decision in fitted.decisions],
@@ -126,9 +128,8 @@ def _schedule(job: Job) -> str:
     return f"warm-up over {job.config.warmup:.0%} of the steps, then {job.config.schedule}"
 
 
-def _count(job: Job, names: Sequence[str]) -> int:
-    sizes = {name: parameter.numel() for name, parameter in job.model.named_parameters()}
-    return sum(sizes[name] for name in names)
+def _count(frozen: Frozen, names: Sequence[str]) -> int:
+    return sum(frozen.sizes[name] for name in names)
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 
 def _backbone_json(outcome: Outcome) -> dict[str, Any]:
-    model, frozen = outcome.job.model, set(outcome.fitted.frozen.frozen)
+    model, trained = outcome.job.model, outcome.fitted.frozen.trained
     view = model.view
     sizes = {name: parameter.numel() for name, parameter in model.backbone.named_parameters()}
     return {
@@ -153,7 +154,7 @@ def _backbone_json(outcome: Outcome) -> dict[str, Any]:
                 "name": stage.name,
                 "role": stage.role,
                 "parameters": sum(sizes[name] for name in stage.parameters),
-                "trainable": sum(sizes[name] for name in stage.parameters if f"backbone.{name}" not in frozen),
+                "trainable": trained[stage.name],
             }
             for stage in view.stages
         ],

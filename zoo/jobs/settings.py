@@ -14,20 +14,23 @@ from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_o
 from zoo.training.schedule import parse_curve
 
 
-def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool) -> tuple[float, float]:
+def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapted: bool) -> tuple[float, float]:
     """Learning rates of the heads and of the backbone: what was asked for, else by optimiser and kind of the head.
 
     Args:
         config: what was asked for.
         heads: of the model.
         cached: whether they train alone, on fixed features.
+        adapted: whether the backbone has adapters, and they train instead of its weights.
     """
     default = 1e-3
     if cached and heads.one_layer:
         # One layer on fixed features bears a larger step than layers behind layers, most of all a linear one.
         default = min(1e-2, 12.8 / heads.width) if heads.linear else 3e-3
     factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
-    return config.lr or factor * default, config.backbone_lr or factor * 1e-4
+    # Adapters begin at zero and bear about ten times the rate that all weights do (Schulman 2025, "LoRA Without
+    # Regret"); with the usual 2e-4 to 1e-3 of language models this is the upper end.
+    return config.lr or factor * default, config.backbone_lr or factor * (1e-3 if adapted else 1e-4)
 
 
 def rates_of(job: Job, *, cached: bool) -> Rates:
@@ -38,7 +41,7 @@ def rates_of(job: Job, *, cached: bool) -> Rates:
     # heads have no such formula: a variance of 0.1 a weight gave the lowest validation loss of a perceptron on ELPV,
     # where the linear head's prior, thirty times as strong, cost it 0.07 of its balanced accuracy.
     prior = heads.width / (4 * rows) if heads.linear else 10 / rows
-    head, backbone = learning_rates(config, heads, cached=cached)
+    head, backbone = learning_rates(config, heads, cached=cached, adapted=job.model.adapters is not None)
     return Rates(
         head=head,
         backbone=backbone,

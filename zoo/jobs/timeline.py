@@ -13,7 +13,7 @@ from zoo.jobs.statistics import batchnorm_mode
 from zoo.model.batchnorm import BatchNormMode, batch_norms
 from zoo.model.freeze import freeze_parts
 from zoo.model.network import FineTuneModel
-from zoo.specs import Interval, Stage
+from zoo.specs import Interval, Lora, Stage, adapter_size
 from zoo.training.optimiser import Rates, begin_phase, build_optimiser, parse_optimiser
 
 
@@ -67,11 +67,14 @@ def timeline(model: FineTuneModel, intervals: Sequence[Interval], config: TrainC
     Raises:
         ZooError: BatchNorm is to be recalibrated, and there is none.
     """
+    adapted = any(interval.policy.lora for interval in intervals)
     mode, choice, optimiser, found = batchnorm_mode(config, model.view), parse_optimiser(config.optimiser), None, []
     for interval in intervals:
         freeze_parts(model, model.view, interval.policy, "backbone.", digest=False, batchnorm=mode)
         model.train()
-        head, backbone = learning_rates(config, model.heads, cached=not interval.policy.select(model.view).parameters)
+        head, backbone = learning_rates(
+            config, model.heads, cached=not interval.policy.select(model.view).parameters, adapted=adapted
+        )
         rates = Rates(
             head=head,
             backbone=backbone,
@@ -83,7 +86,8 @@ def timeline(model: FineTuneModel, intervals: Sequence[Interval], config: TrainC
         optimiser = optimiser or build_optimiser(model, model.heads, rates, choice, model.view)
         begin_phase(optimiser, rates, interval.rate)
         lr = {id(own): float(group["lr"]) for group in optimiser.param_groups for own in group["params"]}
-        stages = tuple(_stage(model.backbone, stage, lr) for stage in model.view.stages)
+        lora = interval.policy.lora
+        stages = tuple(_stage(model.backbone, stage, lr, lora) for stage in model.view.stages)
         found.append(
             IntervalInfo(
                 policy=interval.policy.text,
@@ -99,7 +103,7 @@ def timeline(model: FineTuneModel, intervals: Sequence[Interval], config: TrainC
     return tuple(found)
 
 
-def _stage(backbone: nn.Module, stage: Stage, lr: dict[int, float]) -> StageInterval:
+def _stage(backbone: nn.Module, stage: Stage, lr: dict[int, float], lora: Lora | None) -> StageInterval:
     parameters = dict(backbone.named_parameters())
     own = [parameters[name] for name in stage.parameters]
     training = [each for each in own if each.requires_grad]
@@ -108,7 +112,8 @@ def _stage(backbone: nn.Module, stage: Stage, lr: dict[int, float]) -> StageInte
     return StageInterval(
         name=stage.name,
         parameters=sum(each.numel() for each in own),
-        trainable=sum(each.numel() for each in training),
+        # Adapters are not put in here: what may take one trains as many numbers as its matrices have.
+        trainable=sum(adapter_size(each, lora.r) if lora else each.numel() for each in training),
         lowest_rate=min(rates, default=None),
         highest_rate=max(rates, default=None),
         norms=len(norms),

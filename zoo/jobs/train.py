@@ -35,6 +35,7 @@ from zoo.jobs.statistics import settle
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze_parts
 from zoo.model.load import assemble, feature_of, strip
+from zoo.model.lora import add_adapters
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.probe import pick_device, reuse_memory
@@ -224,6 +225,9 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     group.copy(model.buffers())
     if batchnorm == "recalibrate":
         clock.lap("recalibrate")
+    adapted = next((each.policy for each in reversed(intervals) if each.policy.lora), None)
+    if adapted is not None:  # before the optimiser is built, of the last interval: those before hold part of it
+        add_adapters(model, adapted, config.seed)
     job = Job(
         config=config,
         intervals=intervals,

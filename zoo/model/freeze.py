@@ -7,7 +7,7 @@ A frozen module is made an instance of a subclass whose `train` always goes to e
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.errors import IntegrityError, ZooError
 from zoo.model.batchnorm import BatchNormMode, batch_norms, default_mode
+from zoo.model.lora import add_adapters
 from zoo.model.network import FineTuneModel
 from zoo.model.view import describe
 from zoo.specs import BackboneView, FreezePolicy, parse_policy
@@ -71,6 +72,8 @@ class Frozen:
         stages: names of the trainable stages.
         trainable, frozen: parameter names in the model.
         batchnorm: `frozen` where no BatchNorm statistics move, `train` where those of the trainable stages do.
+        trained: how many numbers train, by stage.
+        sizes: how many numbers each parameter has, because adapters are gone once they are merged.
         digests: hash of every frozen parameter, of every buffer below a frozen module and of BatchNorm statistics that
             stand still, at the time of freezing.
     """
@@ -82,6 +85,8 @@ class Frozen:
     frozen: tuple[str, ...]
     digests: dict[str, str]
     batchnorm: str = "frozen"
+    trained: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line without names of tensors."""
@@ -138,14 +143,26 @@ def freeze(
 
     Raises:
         OptionError: the policy does not parse, or asks for what this network does not have.
-        ZooError: no installed source knows this network.
+        ZooError: no installed source knows this network, or it can have no adapters.
     """
     parsed = parse_policy(policy) if isinstance(policy, str) else policy
+    if parsed.lora is not None:
+        _add_adapters(model, parsed)
     prefix, view = ("backbone.", model.view) if isinstance(model, FineTuneModel) else ("", describe(model))
     mode: BatchNormMode = default_mode(view.weights)
     if view.weights == "unknown" and parsed.where.name == "none" and parsed.what is None:
         mode = "train"
     return freeze_parts(model, view, parsed, prefix, batchnorm=batchnorm or mode)
+
+
+def _add_adapters(model: nn.Module, policy: FreezePolicy) -> None:
+    if not isinstance(model, FineTuneModel):
+        raise ZooError("adapters are put into a model of zoo.load; give freeze one, or use peft by itself")
+    if model.adapters is None:
+        _release(model)
+        add_adapters(model, policy)
+    elif model.adapters.lora != policy.lora:
+        raise ZooError(f"this model has adapters already, of rank {model.adapters.lora.r}; merge them first")
 
 
 def freeze_parts(
@@ -185,6 +202,7 @@ def freeze_parts(
             _keep_in_eval(layer)
             buffers.update(f"{prefix}{path}.{name}" for name, _ in layer.named_buffers())
     tensors = named_tensors(model)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return Frozen(
         model=model,
         policy=policy.text,
@@ -193,6 +211,11 @@ def freeze_parts(
         frozen=tuple(frozen),
         digests={name: digest_tensor(tensors[name]) for name in [*frozen, *sorted(buffers)]} if digest else {},
         batchnorm="train" if batchnorm == "train" else "frozen",
+        trained={
+            stage.name: sum(sizes[prefix + name] for name in stage.parameters if name in selected.parameters)
+            for stage in view.stages
+        },
+        sizes=sizes,
     )
 
 
@@ -212,7 +235,10 @@ def _eval_roots(model: nn.Module, start: str, trainable: set[str]) -> list[str]:
             if path and (names or not reached):
                 roots.append(path)
             return
-        reached = reached or any(_join(path, name) in trainable for name, _ in module.named_parameters(recurse=False))
+        # An adapter's dropout stands before its matrices, and belongs to them.
+        own = [name for name, _ in module.named_parameters(recurse=False)]
+        own += [name for name in names if name.startswith("lora_A.")]
+        reached = reached or any(_join(path, name) in trainable for name in own)
         for name, child in module.named_children():
             walk(child, _join(path, name))
 

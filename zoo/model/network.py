@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.model.lora import Adapters
 from zoo.registry.guard import fault, guarded, view_fault
 from zoo.registry.lookup import HEADS
 from zoo.registry.plugins import Plugin
@@ -178,6 +179,7 @@ class FineTuneModel(nn.Module):
     Attributes:
         view: the backbone's parts; parameter names in it lack the prefix `backbone.`.
         kind: the kind of feature that the heads take.
+        adapters: what `zoo.model.lora` put in; None where nothing is in.
     """
 
     def __init__(self, view: BackboneView, heads: TaskHeads, kind: str) -> None:
@@ -186,6 +188,7 @@ class FineTuneModel(nn.Module):
         self.kind = kind
         self.backbone = view.module
         self.heads = heads
+        self.adapters: Adapters | None = None
 
     def features(self, images: Tensor) -> Tensor:
         """Features (B, width), or (B, tokens, width) where the heads take tokens, of normalised images (B, C, H, W)."""

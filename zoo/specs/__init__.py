@@ -1,5 +1,6 @@
 """Records, tasks and grammars: the words that the core and its plugins share. Imports nothing heavy."""
 
+from zoo.specs.adapters import Lora, adapted_names, adapter_size, is_adapter, plain_name
 from zoo.specs.binding import NoParameters, bind, parameters_of
 from zoo.specs.datasets import DatasetRecord, DatasetTable, Roles
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
@@ -46,6 +47,7 @@ __all__ = [
     "ImputerRecord",
     "InputSpec",
     "Interval",
+    "Lora",
     "NoParameters",
     "Phase",
     "Plan",
@@ -59,9 +61,12 @@ __all__ = [
     "Timeline",
     "TrainView",
     "Weights",
+    "adapted_names",
+    "adapter_size",
     "bind",
     "block_depths",
     "block_modules",
+    "is_adapter",
     "parameters_of",
     "parse_assignment",
     "parse_options",
@@ -69,4 +74,5 @@ __all__ = [
     "parse_schedule",
     "parse_terms",
     "partition",
+    "plain_name",
 ]

@@ -13,6 +13,7 @@ What trains there, by default everything:
 
     norm              weights and biases of normalisation layers
     bias              every bias, as BitFit does (Ben Zaken, Ravfogel and Goldberg 2022)
+    lora(r=8)         matrices of rank r beside the frozen weights of its layers; see `zoo.specs.adapters`
 
 So `norm@last(2)` trains the normalisation layers of the last two stages, and `bias` alone every bias of the network.
 """
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import OptionError
+from zoo.specs.adapters import Lora, adapted_names, plain_name
 from zoo.specs.binding import NoParameters, bind
 from zoo.specs.grammar import Call, parse_terms
 from zoo.specs.views import BackboneView, Stage
@@ -85,10 +87,10 @@ WHERE: dict[str, type] = {
     "depth": FrozenDepth,
     "regex": Matching,
 }
-WHAT = ("norm", "bias")
+WHAT: dict[str, type] = {"norm": NoParameters, "bias": NoParameters, "lora": Lora}
 SCHEDULES = ("lp-ft", "gradual", "thaw")
 """Of `zoo.specs.schedules`."""
-SHOWN = "none, head, last(K), until(STAGE), depth(SHARE), regex(PATTERN), and norm or bias, alone or before @"
+SHOWN = "none, head, last(K), until(STAGE), depth(SHARE), regex(PATTERN), and norm, bias or lora, alone or before @"
 _EXAMPLES = {"last": "last(1)", "until": "until(layer4)", "depth": "depth(0.5)", "regex": 'regex("layer4.*conv")'}
 
 
@@ -115,15 +117,17 @@ class FreezePolicy:
 
     Attributes:
         text: as the user wrote it.
-        what: `norm` or `bias`, or None for everything.
+        what: `norm`, `bias` or `lora`, or None for everything.
         where: its call, which says where something trains.
         place: the parameters of that call.
+        lora: the parameters of `lora`, where that is what trains.
     """
 
     text: str
     what: Call | None
     where: Call
     place: Any
+    lora: Lora | None = None
 
     @property
     def head_alone(self) -> bool:
@@ -142,10 +146,11 @@ class FreezePolicy:
         """
         names, boundary = self._place(view)
         if self.what is not None:
-            kind, wanted = self.what.name, _KINDS[self.what.name]
-            kept = names & wanted(view.module)
+            kind = self.what.name
+            kept = names & (adapted_names(view) if self.lora else _KINDS[kind](view.module))
             if not kept and names:
-                self.what.fail(f"{view.name} has no parameter of kind {kind} there")
+                nothing = "layer that takes adapters" if self.lora else f"parameter of kind {kind}"
+                self.what.fail(f"{view.name} has no {nothing} there")
             names = kept
         if not names:
             # Of a network whose last stage has no parameter, say a pool: then the head alone trains.
@@ -176,7 +181,7 @@ class FreezePolicy:
                     self.where.fail(f"{view.name} has {len(blocks)} blocks; {share:.0%} of them are none or all")
                 return frozenset(name for _, own in blocks[frozen:] for name in own), blocks
             case Matching(pattern=pattern):
-                found = frozenset(name for name in everything if re.search(pattern, name))
+                found = frozenset(name for name in everything if re.search(pattern, plain_name(name)))
                 if not found:
                     shown = ", ".join([everything[0], everything[len(everything) // 2], everything[-1]])
                     self.where.fail(f"no parameter of {view.name} has a name like that; there are {shown} and more")
@@ -211,8 +216,7 @@ def parse_policy(text: str) -> FreezePolicy:
         raise OptionError(f"there is one policy, without +; it is one of {SHOWN}", text=text, column=0)
     calls = list(terms[0])
     what = calls.pop(0) if calls[0].name in WHAT else None
-    if what is not None:
-        bind(what, NoParameters)
+    how: Any = bind(what, WHAT[what.name]) if what is not None else None
     where = calls.pop(0) if calls else Call(name="none", text=text)
     if calls:
         calls[0].fail("a policy is what@where, such as norm@last(2)")
@@ -226,7 +230,8 @@ def parse_policy(text: str) -> FreezePolicy:
         where.fail(f"{where.name} needs to be told more, as in {_EXAMPLES[where.name]}")
     if what is not None and where.name == "head":
         where.fail(f"{what.name}@head trains nothing of the backbone; say head")
-    return FreezePolicy(text=text, what=what, where=where, place=bind(where, WHERE[where.name]))
+    lora = how if isinstance(how, Lora) else None
+    return FreezePolicy(text=text, what=what, where=where, place=bind(where, WHERE[where.name]), lora=lora)
 
 
 def block_depths(view: BackboneView) -> dict[str, int]:

@@ -7,7 +7,7 @@ A policy without a *when* holds for the whole run. The schedules:
     gradual(every=1)    the head, then every so many epochs one stage more (ULMFiT: Howard and Ruder 2018)
     thaw(STAGE, 3)      the head, and from epoch 3 on STAGE and what follows it; repeated with +
 
-So `lp-ft(2)` ends with everything, `last(2)@lp-ft(2)` and `norm@lp-ft(2)` with what stands before the last @.
+So `lp-ft(2)` ends with everything, `last(2)@lp-ft(2)` and `lora@lp-ft(2)` with what stands before the last @.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class FreezeSchedule:
     def _growing(self, view: BackboneView) -> list[FreezePolicy]:
         """The head, then one stage more in each, up to the target."""
         target = self._target()
-        what = f"{target.what.name}@" if target.what else ""
+        what = f"{target.what}@" if target.what else ""
         wanted = target.select(view)
         found, seen = [parse_policy("head")], frozenset[str]()
         for count in range(1, sum(stage.role != "neck" for stage in view.stages) + 1):
