@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 import zoo
@@ -140,3 +141,54 @@ def test_smoothing_beside_a_loss_of_its_own_is_refused(tmp_path):
     own = Answer(strategies=("mine",), criterion=lambda logits, target: logits.sum(1))
     with pytest.raises(ZooError, match=r"and mine \(target kind\) brings a loss"):
         _refuse_smoothing(config, {"kind": own})
+
+
+def losses(found):
+    return [float(row) for row in pl.read_csv(found.folder / "history.csv")["train_loss"]]
+
+
+@pytest.mark.parametrize("freeze", ["last(1)", "none"])
+def test_recomputing_changes_nothing(shape_folder, tmp_path, freeze):
+    data = shape_folder(16, 16)
+    options = {"backbone": "tiny/test_resnet", "size": 64, "epochs": 2, "precision": "fp32", "quiet": True}
+    options |= {"freeze": freeze, "deterministic": True}
+    plain = zoo.train(data, out=tmp_path / "plain", **options)
+    again = zoo.train(data, out=tmp_path / "again", recompute=True, **options)
+    assert losses(plain) == losses(again)
+    assert plain.metrics == again.metrics
+
+
+def test_a_scaled_loss_trains_as_an_unscaled_one(shape_folder, tmp_path):
+    data = shape_folder(16, 16)
+    options = {"backbone": "tiny/test_vit", "epochs": 2, "freeze": "last(1)", "quiet": True, "deterministic": True}
+    options |= {"size": 160, "device": "cpu", "clip_norm": 1.0}
+    half = zoo.train(data, out=tmp_path / "half", precision="fp16", **options)
+    full = zoo.train(data, out=tmp_path / "full", precision="fp32", **options)
+    assert losses(half) == pytest.approx(losses(full), rel=0.05)
+    assert losses(half) != losses(full)
+    assert "fp16 autocast" in str(half.run["decisions"])
+
+
+@pytest.mark.parametrize("freeze", ["last(1)", "none@lp-ft(1)"])
+def test_a_translated_network_trains_as_it_is(shape_folder, tmp_path, freeze):
+    data = shape_folder(10, 10)
+    options = {"backbone": "tiny/test_resnet", "size": 64, "epochs": 2, "precision": "fp32", "quiet": True}
+    options |= {"freeze": freeze, "deterministic": True, "batch_size": 8}
+    plain = zoo.train(data, out=tmp_path / "plain", **options)
+    again = zoo.train(data, out=tmp_path / "again", compile=True, **options)
+    assert losses(plain) == pytest.approx(losses(again), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compile": True}, "--compile is about the part of the backbone that trains"),
+        ({"recompute": True}, "--recompute is about the part"),
+        ({"recompute": True, "freeze": "none", "batchnorm": "train"}, "would move twice"),
+        ({"batch_size": 0}, "--batch-size must be positive"),
+        ({"devices": 0}, "--devices must be positive"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, options, message):
+    with pytest.raises(ZooError, match=message):
+        zoo.train(tmp_path, backbone="tiny/test_resnet", out=tmp_path / "run", **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -300,8 +301,17 @@ def suffix_of(job: Job, plan: Plan) -> Iterator[Suffix]:
             return logits
 
         recompute = recomputing(model.view, job.policy.select(model.view).parameters) if job.config.recompute else None
-        with recompute or nullcontext():
+        with recompute or nullcontext(), _translating() if job.config.compile else nullcontext():
             yield torch.compile(suffix) if job.config.compile else suffix
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    """Inside, torch.compile begins anew and is silent about what it looks at itself between two parts of a graph."""
+    torch.compiler.reset()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
+        yield
 
 
 def data_of(job: Job, inputs: Inputs) -> Data:
