@@ -33,13 +33,21 @@ OPTIONS = {
     "backbone_lr": 1e-4,
     "batchnorm": "frozen",  # else each process has statistics of its own rows
 }
+# A linear head begins at zero, through which no gradient would reach the backbone.
 STEP = {"epochs": 1, "batch_size": 1000, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0}
 RUNS = {
     "last": {"freeze": "last(1)", "augment": "light", "imbalance": ["class-weights"]},
     "none": {"freeze": "none", "augment": "light", "accumulate": 2, "clip_norm": 1.0, "ema": 0.9},
     "schedule": {"freeze": "last(2)@lp-ft(1)"},
     "head": {"freeze": "head"},
-    "step": {"freeze": "none", **STEP, "optimiser": "sgd(momentum=0.0, nesterov=false)", "lr": 1.0, "backbone_lr": 1.0},
+    "step": {
+        "freeze": "none",
+        "head": "cosine",
+        **STEP,
+        "optimiser": "sgd(momentum=0.0, nesterov=false)",
+        "lr": 1.0,
+        "backbone_lr": 1.0,
+    },
 }
 
 

@@ -179,9 +179,12 @@ def test_what_is_validated_and_kept_under_ema_is_the_average():
     own = trainer(data, heads, settings(epochs=2, ema=0.9))
     seen = []
     plain = own._forward
-    own._forward = lambda batch: (seen.append((heads.training, heads.heads[0].weight.detach().clone())), plain(batch))[
-        1
-    ]
+
+    def forward(batch, *suffix):
+        seen.append((heads.training, heads.heads[0].weight.detach().clone()))
+        return plain(batch, *suffix)
+
+    own._forward = forward
     fit = own.fit()
     validated = [weight for training, weight in seen if not training]
     kept = heads.heads[0].weight.detach()
