@@ -21,6 +21,7 @@ from zoo.model.batchnorm import BatchNormMode
 from zoo.model.freeze import Frozen
 from zoo.model.network import FineTuneModel
 from zoo.specs import FreezePolicy, Interval
+from zoo.training.afterwards import Afterwards
 from zoo.training.loop import Fit
 from zoo.training.optimiser import Rates
 from zoo.training.strategy import Answer
@@ -32,13 +33,14 @@ class Job:
 
     Attributes:
         intervals: of the run, in order.
+        answered: to imbalance in each of them, by task.
         interval: the one that is under way; the model is frozen by its policy.
     """
 
     config: TrainConfig
     intervals: tuple[Interval, ...]
     data: Prepared
-    answers: Mapping[str, Answer]
+    answered: tuple[Mapping[str, Answer], ...]
     model: FineTuneModel
     device: torch.device
     cache: Path
@@ -46,6 +48,11 @@ class Job:
     batchnorm: BatchNormMode
     augmenter: Augmenter | None = None
     interval: int = 0
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """To imbalance in the interval that is under way, by task."""
+        return self.answered[self.interval]
 
     @property
     def policy(self) -> FreezePolicy:
@@ -82,6 +89,7 @@ class Fitted:
         problems: sentences about the cache for the report.
         frozen: by the last interval.
         verified: how often a frozen tensor was compared with what it was when its interval began.
+        afterwards: what strategies did to the trained model.
     """
 
     fit: Fit
@@ -91,6 +99,7 @@ class Fitted:
     seconds: Mapping[str, float]
     frozen: Frozen
     verified: int
+    afterwards: Afterwards = field(default_factory=Afterwards)
     computed: int = 0
     plan: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

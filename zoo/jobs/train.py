@@ -18,6 +18,7 @@ from zoo.data.table import Table
 from zoo.disk import cache_folder
 from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
+from zoo.jobs.course import course_of
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
 from zoo.jobs.job import Fitted, Job
@@ -37,7 +38,7 @@ from zoo.probe import pick_device, reuse_memory
 from zoo.registry.near import suggest
 from zoo.run.artifact import claim
 from zoo.specs import BackboneView, Call, Interval
-from zoo.training.strategy import Answer, answers, bound_target
+from zoo.training.strategy import bound_target, programs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,18 +169,19 @@ def _start(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bo
     _refuse_random(view, intervals, config)
     clock.lap("build")
     data = prepare(config, table, view.input, cache, reporter)
-    said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
-    _refuse_smoothing(config, said)
+    said = programs(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    course = course_of(config, intervals, said, head)
+    feature_of(view, config.features, course.head)
     clock.lap("read")
-    model = _assembled(view, data, config, head)
+    model = _assembled(view, data, config, course.head)
     batchnorm = settle(config, data, model, device, reporter)
     if batchnorm == "recalibrate":
         clock.lap("recalibrate")
     return Job(
         config=config,
-        intervals=intervals,
+        intervals=course.intervals,
         data=data,
-        answers=said,
+        answered=course.answers,
         model=model,
         device=device,
         cache=cache,
@@ -209,15 +211,6 @@ def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
         if target is not None and target not in table.roles.targets:
             targets = ", ".join(table.roles.targets)
             raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
-
-
-def _refuse_smoothing(config: TrainConfig, said: Mapping[str, Answer]) -> None:
-    for name, answer in said.items():
-        if config.label_smoothing and answer.criterion is not None:
-            raise ZooError(
-                f"--label-smoothing spreads labels in the cross-entropy, and {'+'.join(answer.strategies)} (target "
-                f"{name}) brings a loss of its own; leave out one of them"
-            )
 
 
 def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: TrainConfig) -> None:
