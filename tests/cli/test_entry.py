@@ -152,7 +152,7 @@ def test_list_as_json_parses_and_its_names_are_those_of_the_table(warm):
 
 def test_plugins_as_json_parses():
     plugins = {plugin["name"]: plugin for plugin in json.loads(run_zoo("plugins", "--json").stdout)}
-    assert plugins["builtin"]["offers"] == {"heads": ["linear", "mlp", "cosine", "attention"]}
+    assert plugins["builtin"]["offers"] == {"heads": ["linear", "mlp", "cosine", "attention", "ensemble", "trees"]}
     assert plugins["timm"]["offers"] == {"backbones": ["timm"]}
     assert all(plugin["failure"] is None for plugin in plugins.values())
 

@@ -6,11 +6,8 @@ import polars as pl
 import pytest
 
 import zoo
-from zoo.config import TrainConfig
 from zoo.errors import OptionError, ZooError
-from zoo.jobs.train import _refuse_smoothing
 from zoo.training.loop import Trainer
-from zoo.training.strategy import Answer
 
 
 def train(data, out, **options):
@@ -134,13 +131,6 @@ def test_what_does_not_go_together_is_refused_before_any_data_are_read(tmp_path,
     with pytest.raises((ZooError, OptionError), match=message):
         train(tmp_path / "nothing", tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
-
-
-def test_smoothing_beside_a_loss_of_its_own_is_refused(tmp_path):
-    config = TrainConfig(data="x", backbone="x", out=tmp_path, label_smoothing=0.1)
-    own = Answer(strategies=("mine",), criterion=lambda logits, target: logits.sum(1))
-    with pytest.raises(ZooError, match=r"and mine \(target kind\) brings a loss"):
-        _refuse_smoothing(config, {"kind": own})
 
 
 def losses(found):

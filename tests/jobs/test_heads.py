@@ -154,5 +154,5 @@ def test_a_head_that_does_not_fit_the_backbone_is_refused_before_anything_is_com
 def test_plugins_list_the_heads_of_the_core(capsys):
     assert main(["plugins", "--json"]) == 0
     plugins = {plugin["name"]: plugin for plugin in json.loads(capsys.readouterr().out)}
-    assert plugins["builtin"]["offers"]["heads"] == ["linear", "mlp", "cosine", "attention"]
+    assert plugins["builtin"]["offers"]["heads"] == ["linear", "mlp", "cosine", "attention", "ensemble", "trees"]
     assert all(plugins["builtin"]["summaries"]["heads"].values())

@@ -32,7 +32,7 @@ def features_for(heads, rows=6, width=16, seed=0):
 
 def test_the_core_offers_these_heads():
     own = [record.name for plugin, record in HEADS.items() if plugin.name == "builtin"]
-    assert own == list(HEAD_NAMES)
+    assert own == [*HEAD_NAMES, "ensemble", "trees"]
 
 
 @pytest.mark.parametrize("name", HEAD_NAMES)
@@ -126,7 +126,7 @@ def test_attention_begins_as_a_mean_and_then_looks_at_the_token_that_matters():
         ("attention(heads=0)", "heads must be at least 1, not 0"),
         ("attention(dropout=2)", r"dropout must lie in \[0, 1\), not 2\.0"),
         ("mlp(hiden=3)", "mlp has no parameter 'hiden'; it takes hidden, layers, dropout; did you mean hidden"),
-        ("mpl", "unknown head 'mpl'; there are attention, cosine, linear, mlp; did you mean mlp"),
+        ("mpl", "unknown head 'mpl'; there are attention, cosine, ensemble, linear, mlp, trees; did you mean mlp"),
     ],
 )
 def test_a_bad_head_is_refused_and_the_error_points_at_it(text, message):
@@ -190,12 +190,14 @@ def test_a_head_that_takes_tokens_gets_them_without_being_told(vit):
 def test_where_there_are_no_tokens_the_error_names_kinds_and_heads_that_fit(convnet):
     with pytest.raises(ZooError, match="head attention takes tokens, but timm/test_efficientnet offers pooled alone"):
         feature_of(convnet, None, head("attention"))
-    with pytest.raises(ZooError, match=r"heads that take those: cosine, linear, mlp$"):
+    with pytest.raises(ZooError, match=r"heads that take those: cosine, ensemble, linear, mlp, trees$"):
         feature_of(convnet, None, head("attention"))
 
 
 def test_a_kind_and_a_head_that_do_not_fit_are_refused_and_heads_that_do_are_named(vit):
-    with pytest.raises(ZooError, match=r"the head attention takes tokens, not cls features; .*: cosine, linear, mlp$"):
+    with pytest.raises(
+        ZooError, match=r"attention takes tokens, not cls features; .*: cosine, ensemble, linear, mlp, trees$"
+    ):
         feature_of(vit, "cls", head("attention"))
     with pytest.raises(ZooError, match="a mlp head takes one vector an image; tokens need a head that pools them: att"):
         feature_of(vit, "tokens", head("mlp"))

@@ -101,8 +101,11 @@ def test_own_weights_go_by_the_name_of_the_class_and_stay_as_they_are():
         ("class-weights(beta=0.9, weights={a: 1})", "weights and beta=0.9 exclude each other"),
         ("class-weights(weights={a: 0})", "the weight of 'a' must be a positive number, not 0.0"),
         ("class-weights(weights={a: -1})", "the weight of 'a' must be a positive number, not -1.0"),
-        ("class-weights(method=sqrt)", "method must be inverse or effective-number or none, not 'sqrt'"),
-        ("class-weights(gamma=2)", "class-weights has no parameter 'gamma'; it takes method, beta, weights"),
+        (
+            "class-weights(method=root)",
+            "method must be inverse or sqrt or power or effective-number or none, not 'root'",
+        ),
+        ("class-weights(alpha=2)", "class-weights has no parameter 'alpha'; it takes method, gamma, beta, weights"),
         ("logit-adjust(tau=0)", r"tau must lie in \(0, 10\], not 0.0"),
         ("logit-adjust(tau=11)", r"tau must lie in \(0, 10\], not 11.0"),
         ("logit-adjst", "unknown imbalance strategy 'logit-adjst'.*did you mean logit-adjust"),

@@ -131,7 +131,10 @@ def test_the_list_says_what_did_not_load(done, name):
 def test_an_unknown_name_says_what_did_not_load(done, name):
     refused = done["unknown head"]
     assert refused.code == 2
-    assert "unknown head 'misspelt'; there are attention, cosine, linear, mlp, printing, slow, twins" in refused.err
+    assert (
+        "unknown head 'misspelt'; there are attention, cosine, ensemble, linear, mlp, printing, slow, trees, twins"
+        in refused.err
+    )
     assert f"(plugin '{name}' of {name} 0.7 did not load: {BROKEN[name][1]}" in refused.err
 
 

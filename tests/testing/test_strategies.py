@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from zoo.registry import plugins
 from zoo.registry.lookup import STRATEGIES
 from zoo.registry.plugins import find_plugins
-from zoo.specs import NoParameters, Plan, StrategyRecord, Tail, Target
+from zoo.specs import Call, NoParameters, Plan, StrategyRecord, Tail, Target
 from zoo.testing.strategies import CHECKS, SLOT_CHECKS, strategy_checks
 
 
@@ -52,6 +52,10 @@ def draw(q, labels, epoch, generator):
     return known[torch.multinomial(weights, len(known), replacement=True, generator=generator)]
 
 
+def draw_balanced(labels, epoch, generator):
+    return draw(1.0, labels, epoch, generator)
+
+
 def focal(gamma, logits, target):
     if target.value.ndim == 2:
         return F.binary_cross_entropy_with_logits(logits, target.value, reduction="none").mean(dim=1) * gamma
@@ -81,7 +85,7 @@ def right_plan(statistics, parameters):
     return Plan(
         strategy="mine",
         element_weights=weights,
-        shift=tuple(math.log(weight) for weight in weights),
+        shift=tuple(math.log(w) - parameters.q * math.log(n) for w, n in zip(weights, statistics.counts, strict=True)),
         logit_bias=lambda prior: tuple(-parameters.tau * one for one in prior),
         sampler=partial(draw, parameters.q),
         criterion=partial(focal, parameters.gamma),
@@ -223,6 +227,26 @@ BROKEN = [
     (DRAW, giving(sampler=globally), "the sampler draws other rows from the same generator"),
     (DRAW, giving(sampler=writes_labels), "the sampler writes to the labels"),
     (
+        "the-sampler-shifts-classes-as-it-declares",
+        giving(sampler=draw_balanced),
+        "the sampler declares no shift of the class prior: of 1500 rows of an epoch 100 would be of class 1, and 7",
+    ),
+    (
+        "the-head-fitter-gives-the-head-that-it-names",
+        giving(head=Call(name="linear"), head_fitter=lambda f, t, w, g: {"weight": f[:2]}),
+        "mine fitted tensors that are not those of the head that it names",
+    ),
+    (
+        "the-head-edit-gives-a-finite-linear-layer",
+        giving(head_edit=lambda w, b, logits, target: (w / 0, b)),
+        "the edited layer is not finite",
+    ),
+    (
+        "the-tuned-bias-is-finite-and-one-a-class",
+        giving(tuned_bias=lambda logits, target: (0.0,)),
+        "tuned_bias has 1 values for 2 classes",
+    ),
+    (
         MIX,
         mixing(lambda inputs, target: (inputs[:1], target)),
         "the mixer turns inputs [(6, 7), (6, 4, 7)] into [(6, 7)]",
@@ -235,8 +259,8 @@ BROKEN = [
         mixing(lambda inputs, target: (tuple(x + torch.rand(()) for x in inputs), target)),
         "something else from the",
     ),
-    (RESAMPLE, giving(resamplers=(lambda f, t, g: (f[:5], t),)), "5 rows of features have 1575 targets"),
-    (RESAMPLE, giving(resamplers=(lambda f, t, g: (f[:, :3], t),)), "features (1575, 7) become (1575, 3)"),
+    (RESAMPLE, giving(resamplers=(lambda f, t, g: (f[:5], t),)), "5 rows of features have 1500 targets"),
+    (RESAMPLE, giving(resamplers=(lambda f, t, g: (f[:, :3], t),)), "features (1500, 7) become (1500, 3)"),
     (RESAMPLE, giving(resamplers=(keep, lambda f, t, g: (f.double(), t))), "are no finite float32"),
     (RESAMPLE, giving(resamplers=(lambda f, t, g: (f, Target(value=t.value + 9, mask=t.mask)),)), "give class 10 of 2"),
     (RESAMPLE, giving(resamplers=(lambda f, t, g: (f + torch.rand(()), t),)), "something else from the same generator"),
@@ -256,9 +280,10 @@ def test_there_is_a_broken_strategy_for_each_check():
 
 
 @pytest.mark.parametrize("tasks", [["classification"], ["classification", "multilabel"]])
-def test_a_right_strategy_that_fills_every_slot_passes(tasks, ends):
+def test_a_right_strategy_that_fills_every_slot_of_training_passes(tasks, ends):
     found = ends(strategy_checks(record(right_plan, Right, tasks)))
-    assert list(found) == ["alone-it-passes-the-ledger"]
+    after = {"the-head-fitter-gives-the-head-that-it-names", "the-head-edit-gives-a-finite-linear-layer"}
+    assert set(found) == {"alone-it-passes-the-ledger", *after, "the-tuned-bias-is-finite-and-one-a-class"}
     assert "asks for strategies by name, and this one is not installed" in found["alone-it-passes-the-ledger"]
 
 
@@ -320,10 +345,9 @@ def test_another_refusal_of_the_engine_is_caught(offered, caught):
     )
 
 
-def test_a_slot_that_the_engine_does_not_serve_yet_is_not_held_against_a_strategy(offered, result):
-    found = result(strategy_checks(offered(giving(tail=Tail(epochs=1)))), "alone-it-passes-the-ledger")
-    assert found.outcome == "skipped"
-    assert "mine needs tail, which this version of the engine does not serve" in found.message
+def test_the_ledger_looks_at_the_tail_too(offered, caught):
+    checks = strategy_checks(offered(giving(shift=(0.0, -5.0), tail=Tail(epochs=1))))
+    caught(checks, "alone-it-passes-the-ledger", "favours the frequent classes in the tail")
 
 
 def test_the_ledger_is_asked_with_values_for_what_has_no_default(offered, result):

@@ -8,7 +8,7 @@ from zoo.registry import plugins
 from zoo.registry.lookup import STRATEGIES
 from zoo.specs import ClassStatistics, Plan, StrategyRecord, Tail, Target, Task
 from zoo.training.losses import task_loss, total_loss
-from zoo.training.strategy import Answer, answer, answers
+from zoo.training.strategy import Answer, answer, program, programs
 
 TASK = Task(name="defect", classes=("a", "b", "c", "d"))
 ELPV = ClassStatistics(task=TASK, counts=(1508, 295, 106, 715))
@@ -93,19 +93,51 @@ def test_two_corrections_of_the_logits_are_refused():
         answer("logit-adjust+logit-adjust", ELPV)
 
 
-@pytest.mark.parametrize(
-    ("fields", "slot"),
-    [
-        ({"gate": (0.5, 1.0)}, "gate"),
-        ({"mixer": print}, "mixer"),
-        ({"head_fitter": print}, "fitter"),
-        ({"tail": Tail(epochs=2)}, "tail"),
-    ],
-)
-def test_a_plan_that_needs_what_the_engine_does_not_serve_is_refused(monkeypatch, fields, slot):
-    with_plan(monkeypatch, Plan(strategy="odd", **fields))
-    with pytest.raises(OptionError, match=f"odd needs .*{slot}, which this version of the engine does not serve"):
-        answer("odd", ELPV)
+INVERSE = logs(1 / count for count in ELPV.counts)
+
+
+def test_the_ledger_is_kept_for_each_interval(monkeypatch):
+    late = Plan(strategy="late", shift=INVERSE, gate=(0.8, 1.0), criterion=print)
+    with_plan(monkeypatch, late, Plan(strategy="early", shift=INVERSE, gate=(0.0, 0.5)))
+    own = program("early+late+logit-adjust", ELPV)
+    assert own.breaks(10) == (5, 8)
+    assert [own.at(epoch, 10).corrected for epoch in (0, 5, 8)] == pytest.approx([1.0, 0.0, 1.0])
+    assert own.at(5, 10).criterion is None
+    assert own.at(8, 10).logit_bias == pytest.approx([0.0] * 4, abs=1e-9)
+    with pytest.raises(ZooError, match=r"2.00 times over in epochs 9 to 10: class-weights \(\+1.00\) and late"):
+        answer("class-weights+late", ELPV, epochs=10)
+
+
+def test_in_the_tail_nothing_acts_but_what_appended_it(monkeypatch):
+    with_plan(monkeypatch, Plan(strategy="again", shift=INVERSE, tail=Tail(epochs=2)))
+    own = program("class-weights+again", ELPV)
+    assert own.at(0, 5).element_weights is not None
+    assert own.at(5, 5).element_weights is None
+    assert own.at(5, 5).corrected == pytest.approx(1.0)
+
+
+def test_two_tails_are_refused(monkeypatch):
+    with_plan(monkeypatch, *(Plan(strategy=name, tail=Tail(epochs=1)) for name in ("first", "second")))
+    with pytest.raises(OptionError, match="first and second both append to the run"):
+        program("first+second", ELPV)
+
+
+def test_a_gate_that_holds_no_epoch_is_refused(monkeypatch):
+    with_plan(monkeypatch, Plan(strategy="late", gate=(0.8, 1.0)))
+    with pytest.raises(OptionError, match="late acts from 80% to 100% of the run, and a run of 2 epochs has none"):
+        answer("late", ELPV, epochs=2)
+
+
+def test_soft_labels_before_a_loss_of_hard_ones_are_refused(monkeypatch):
+    with_plan(monkeypatch, Plan(strategy="mixing", mixer=print), Plan(strategy="hard", hard_labels=True))
+    with pytest.raises(OptionError, match="mixing gives soft labels, and the loss of hard takes hard ones"):
+        answer("mixing+hard", ELPV)
+
+
+def test_what_is_left_of_the_prior_stands_beside_the_bias():
+    found = answer("logit-adjust(tau=0.5)", ELPV)
+    prior = torch.tensor(ELPV.log_prior) - torch.tensor(ELPV.log_prior).mean()
+    assert found.log_prior == pytest.approx((0.5 * prior).tolist())
 
 
 def test_a_strategy_is_refused_for_a_kind_of_task_that_it_does_not_take():
@@ -128,14 +160,14 @@ def test_an_unknown_strategy_is_pointed_at_with_close_names():
 
 def test_options_are_bound_to_targets_by_name():
     kind = ClassStatistics(task=Task(name="type", classes=("mono", "poly")), counts=(1074, 1550))
-    found = answers(["type=class-weights"], [ELPV, kind])
-    assert found["defect"] == Answer()
-    assert found["type"].strategies == ("class-weights",)
-    assert answers(["class-weights(beta=0.9, method=effective-number)"], [ELPV, kind])["type"] == Answer()
+    found = programs(["type=class-weights"], [ELPV, kind])
+    assert found["defect"].at(0, 10) == Answer()
+    assert found["type"].at(0, 10).strategies == ("class-weights",)
+    assert programs(["class-weights(beta=0.9, method=effective-number)"], [ELPV, kind])["type"].plans == ()
     with pytest.raises(OptionError, match="no target 'kind'; the targets are defect, type"):
-        answers(["kind=class-weights"], [ELPV, kind])
+        programs(["kind=class-weights"], [ELPV, kind])
     with pytest.raises(OptionError, match="two options for target 'defect'"):
-        answers(["class-weights", "defect=logit-adjust"], [ELPV, kind])
+        programs(["class-weights", "defect=logit-adjust"], [ELPV, kind])
 
 
 def hard(labels, mask=None, weight=None):

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+DEEPEST = 8
+"""Depth of trees: each level doubles what is kept of them."""
+
+
 def _check_dropout(dropout: float) -> None:
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
@@ -71,6 +75,31 @@ class Attention:
         _check_dropout(self.dropout)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ensemble:
+    """Parameters of the ensemble: how many linear members are averaged."""
+
+    members: int = 10
+
+    def __post_init__(self) -> None:
+        _check_count("members", self.members)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trees:
+    """Parameters of boosted trees: members that are averaged, trees of each, and their depth."""
+
+    members: int = 1
+    rounds: int = 50
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("members", "rounds", "depth"):
+            _check_count(name, getattr(self, name))
+        if self.depth > DEEPEST:
+            raise ValueError(f"depth must be at most {DEEPEST}, not {self.depth}: trees are kept whole, leaf by leaf")
+
+
 def _build_linear(in_features: int, outputs: int, parameters: Linear) -> nn.Module:
     from zoo.builtin._modules import linear
 
@@ -95,6 +124,18 @@ def _build_attention(in_features: int, outputs: int, parameters: Attention) -> n
     return AttentionHead(in_features, outputs, heads=parameters.heads, dropout=parameters.dropout)
 
 
+def _build_ensemble(in_features: int, outputs: int, parameters: Ensemble) -> nn.Module:
+    from zoo.builtin._modules import EnsembleHead
+
+    return EnsembleHead(in_features, outputs, members=parameters.members)
+
+
+def _build_trees(in_features: int, outputs: int, parameters: Trees) -> nn.Module:
+    from zoo.builtin._modules import TreesHead
+
+    return TreesHead(in_features, outputs, members=parameters.members, rounds=parameters.rounds, depth=parameters.depth)
+
+
 @hookimpl
 def zoo_heads() -> Iterable[HeadRecord]:
     """The heads of the core."""
@@ -114,4 +155,16 @@ def zoo_heads() -> Iterable[HeadRecord]:
         takes="tokens",
         parameters=Attention,
         summary="attentive pooling of all tokens by a learned query, then one linear layer",
+    )
+    yield HeadRecord(
+        name="ensemble",
+        build=_build_ensemble,
+        parameters=Ensemble,
+        summary="linear members, probabilities averaged; what bagging fits",
+    )
+    yield HeadRecord(
+        name="trees",
+        build=_build_trees,
+        parameters=Trees,
+        summary="boosted trees, their votes alone learned by epochs; what boosting fits",
     )

@@ -99,3 +99,55 @@ class AttentionHead(nn.Module):
     def _split(self, tokens: Tensor) -> Tensor:
         """(B, tokens, heads x width) to (B, heads, tokens, width)."""
         return tokens.reshape(*tokens.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class EnsembleHead(nn.Module):
+    """Linear members whose probabilities are averaged; logits are the logarithms of the mean."""
+
+    def __init__(self, in_features: int, outputs: int, *, members: int) -> None:
+        super().__init__()
+        # Members that begin alike would stay alike; so small weights leave all classes about equally probable.
+        self.weight = nn.Parameter(1e-3 * torch.randn(members, outputs, in_features) / math.sqrt(in_features))
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_features) to logits (B, outputs)."""
+        logits = torch.einsum("bd,mkd->mbk", features, self.weight) + self.bias[:, None]
+        return _mean_of(logits)
+
+
+class TreesHead(nn.Module):
+    """Boosted complete trees: a member adds up the votes of the leaves that a row falls into; members are averaged.
+
+    A row goes left where its feature is at most the threshold; the nodes below node i are 2i + 1 and 2i + 2. Only votes
+    have a gradient.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+
+    def __init__(self, in_features: int, outputs: int, *, members: int, rounds: int, depth: int) -> None:
+        super().__init__()
+        inner = 2**depth - 1
+        self.depth = depth
+        # One feature and threshold a node at random, as in extremely randomised trees (Geurts et al. 2006).
+        self.register_buffer("feature", torch.randint(in_features, (members, rounds, inner)))
+        self.register_buffer("threshold", torch.randn(members, rounds, inner))
+        self.value = nn.Parameter(torch.zeros(members, rounds, inner + 1, outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_features) to logits (B, outputs)."""
+        members, rounds, inner = self.feature.shape
+        trees = members * rounds
+        above = features[:, self.feature.view(trees * inner)] > self.threshold.view(trees * inner)
+        goes = above.view(-1, trees, inner)
+        node = torch.zeros(goes.shape[:2], dtype=torch.int64, device=features.device)
+        for _ in range(self.depth):
+            node = 2 * node + 1 + goes.gather(2, node[:, :, None])[:, :, 0]
+        votes = self.value.view(trees, inner + 1, -1)[torch.arange(trees, device=node.device), node - inner]
+        return _mean_of(votes.view(len(features), members, rounds, -1).sum(dim=2).transpose(0, 1))
+
+
+def _mean_of(logits: Tensor) -> Tensor:
+    """Logits (M, B, K) of members to those of their mean probabilities (B, K)."""
+    return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))

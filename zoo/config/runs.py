@@ -213,6 +213,9 @@ class EvaluateConfig:
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
     """Column with the labels, in the order of the run's targets; by default the run's own names."""
+    prior: str | None = None
+    """Correct probabilities for another class prior: em estimates it on the rows given, all of them together;
+    {ok: 0.9, crack: 0.1} gives it."""
     bad_files: Literal["stop", "drop"] = "stop"
     """What to do about files that cannot be read."""
     out: Path | None = None
@@ -239,6 +242,9 @@ class PredictConfig:
     """Write the predictions to this CSV file; by default they are printed."""
     image: str | None = None
     """Column with the image paths, where a table is given."""
+    prior: str | None = None
+    """Correct probabilities for another class prior: em estimates it on the images given, all of them together;
+    {ok: 0.9, crack: 0.1} gives it."""
     bad_files: Literal["stop", "drop"] = "stop"
     """What to do about files that cannot be read; drop leaves them out and says so."""
     device: str | None = None

@@ -65,7 +65,7 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
     )
     labels = _labels(table, artifact.tasks)
     rows, which = _rows(config, inference, labels)
-    probabilities, said = inference.probabilities(rows)
+    probabilities, said = inference.probabilities(rows, config.prior)
     held = {name: [texts[row] for row in rows] for name, texts in labels.items()}
     found = score(probabilities, held, ["scored"] * len(rows), artifact.tasks)
     if config.out is not None:

@@ -18,6 +18,8 @@ from zoo.jobs.planning import Plan, behind, kept_views, plain_rows
 from zoo.model.network import STATISTICS_ROWS
 from zoo.training.inputs import CachedFeatures, Inputs, StoredFeatures
 from zoo.training.live import LiveFeatures, Pixels
+from zoo.training.mixing import hard_labels
+from zoo.training.per_class import ClassViews
 from zoo.training.prefetch import Prefetched
 
 STANDARDISE_ROWS = 128
@@ -28,11 +30,12 @@ def inputs_of(job: Job, plan: Plan) -> tuple[Inputs, list[Kept]]:
     """What the loop feeds on, and what was kept for it."""
     images, device = job.data.images, job.device
     views = job.config.views if job.augmenter else None
+    shown_by: dict[str, Any] = {"augment": job.augmenter, "views": views, "by_class": _by_class(job)}
     if plan.mode == "whole":
         last = plan.compute.channels_last
-        return Prefetched(Pixels(images, device, channels_last=last, augment=job.augmenter, views=views)), []
+        return Prefetched(Pixels(images, device, channels_last=last, **shown_by)), []
     if plan.mode == "live":
-        return Prefetched(LiveFeatures(plan.prefix, images, augment=job.augmenter, views=views)), []
+        return Prefetched(LiveFeatures(plan.prefix, images, **shown_by)), []
     train, plain = job.data.splits.train, plain_rows(job, plan.boundary, plan.views)
     shown_views = kept_views(job, plan.views)
     total, done = len(plain) + len(shown_views) * len(train), 0
@@ -49,6 +52,14 @@ def inputs_of(job: Job, plan: Plan) -> tuple[Inputs, list[Kept]]:
     if not plan.resident:
         return Prefetched(StoredFeatures(kept[0], positions[0], device, views=kept[1:], **options)), kept
     return CachedFeatures(kept[0].load(), positions[0], device, views=[k.load() for k in kept[1:]], **options), kept
+
+
+def _by_class(job: Job) -> ClassViews | None:
+    """What shows some classes in a way of their own, where a strategy asks for it."""
+    for name, answer in job.answers.items():
+        if answer.class_transforms:
+            return ClassViews(answer.class_transforms, hard_labels(job.data.targets[name]), job.config.seed)
+    return None
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

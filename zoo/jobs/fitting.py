@@ -18,14 +18,17 @@ from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe, weights_digest
 from zoo.group import ALONE, naming_peers
+from zoo.jobs.drawing import drawn
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
+from zoo.jobs.tails import begin_tail, check_tail, end_tail, put_back, tail_optimiser
 from zoo.model.freeze import Frozen, freeze_parts
 from zoo.model.lora import merge_adapters
 from zoo.specs import Lora
+from zoo.training.afterwards import Afterwards, finish
 from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import check_fitter, fit_on_features
 from zoo.training.fitters.record import HeadFit
@@ -87,6 +90,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         InterruptedRunError: the run was asked to stop; its state is saved.
     """
     check_fitter(job.model.heads, job.answers, job.config.fitter, sweep=job.config.sweep)
+    check_tail(job)
     checkpoints = Checkpoints(job, resumed=resumed is not None)
     if resumed is not None:
         resumed.check(job)
@@ -99,7 +103,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         for number in range(len(parts), len(job.intervals)):
             own = replace(job, interval=number)
             checkpoints.around = {"parts": [asdict(part) for part in parts]}
-            part, plan, frozen, rates = _interval(own, optimiser, checkpoints, state, around.get("plan"))
+            part, plan, frozen, rates, after = _interval(own, optimiser, checkpoints, state, around.get("plan"))
             parts.append(part)
             state, around = None, {}
         began = time.perf_counter()
@@ -109,12 +113,17 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         closing = time.perf_counter() - began
     computed, there = sum(part.computed for part in parts), sum(part.there for part in parts)
     done = Decision(what="rows through the frozen part", choice=f"{computed} computed", why=f"{there} were there")
+    tuned = tuple(
+        Decision(what=f"after training, {name}", choice=job.answered[-1][name].name, why=said)
+        for name, said in after.said.items()
+    )
     several = len(parts) > 1
     decisions = [_named(each, job, number) for number, part in enumerate(parts) for each in part.decisions]
     return Fitted(
         fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(*decisions, *merged, *((done,) if computed + there else ()), *later),
+        decisions=(*decisions, *merged, *((done,) if computed + there else ()), *later, *tuned),
+        afterwards=after,
         rates=rates,
         seconds={
             "plan": sum(part.planned for part in parts),
@@ -137,20 +146,26 @@ def _interval(
     checkpoints: Checkpoints,
     state: State | None,
     planned: Mapping[str, Any] | None,
-) -> tuple[_Part, Plan, Frozen, Rates]:
+) -> tuple[_Part, Plan, Frozen, Rates, Afterwards]:
     """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted."""
     started = time.perf_counter()
+    put_back(job, state)
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
+    begin_tail(job)
     plan = _planned(job, planned)
     checkpoints.around = {**checkpoints.around, "plan": plan_json(plan)}
     ready = time.perf_counter()
     inputs, kept = inputs_of(job, plan)
     # Later, and where a finished run goes on, the heads have learned to read features by the statistics they have.
-    if job.interval == 0 and state is None and job.parent is None:
+    tail = job.intervals[job.interval].tail
+    anew = (job.interval == 0 and job.parent is None) or (tail is not None and tail.head == "reset")
+    if anew and state is None:
         standardise(job, plan, kept)
     computed = time.perf_counter()
     rates = rates_of(job, cached=plan.boundary.whole)
-    found, waited = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
+    if tail is not None:
+        optimiser = tail_optimiser(job, rates)
+    found, waited, after = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
     features = computed - ready
     part = _Part(
         fit=found,
@@ -168,7 +183,8 @@ def _interval(
         verified=frozen.verify(),
         trained=_trained(job, frozen, rates, found),
     )
-    return part, plan, frozen, rates
+    end_tail(job)
+    return part, plan, frozen, rates, after
 
 
 def _planned(job: Job, kept: Mapping[str, Any] | None) -> Plan:
@@ -243,10 +259,11 @@ def _train(
     optimiser: torch.optim.Optimizer | None,
     checkpoints: Checkpoints,
     state: State | None,
-) -> tuple[Fit, float | None]:
-    """Train; returns how long the loop waited for data, where they are read ahead."""
+) -> tuple[Fit, float | None, Afterwards]:
+    """Train; returns how long the loop waited for data, where they are read ahead, and what strategies did then."""
     model, config = job.model, job.config
-    data, settings = data_of(job, inputs), settings_of(job, plan, rates)
+    data, settings = drawn(job, data_of(job, inputs)), settings_of(job, plan, rates)
+    after = Afterwards()
     waited = inputs.waited_seconds if isinstance(inputs, Prefetched) else None
     with _naming_files(job), job.reporter.bar("training", "images") as progress, suffix_of(job, plan) as suffix:
         if plan.boundary.whole and optimiser is None:
@@ -264,14 +281,19 @@ def _train(
             )
             job.group.copy(model.heads.state_dict().values())
         else:
-            own = model.heads if plan.boundary.whole else model
+            # What has trained before a tail is part of the state that a tail is resumed from.
+            moved = any(not each.policy.head_alone for each in job.intervals[: job.interval])
+            own = model.heads if plan.boundary.whole and not moved else model
             trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
             trainer.keeper = checkpoints if job.group.first else None
             if state is not None:
                 restore(trainer, state)
             with checkpoints.listening(), naming_peers():
                 found = trainer.fit(progress)
-    return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None
+        asked = any(answer.head_edit or answer.tuned_bias for answer in job.answers.values())
+        if asked and job.interval == len(job.intervals) - 1:
+            after = finish(Trainer(model, model.heads, suffix, data, job.data.tasks, job.answers, settings))
+    return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None, after
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from zoo.probe import pick_device, reuse_memory
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
 from zoo.run.pipeline import Pipeline
+from zoo.run.prior import with_prior
 
 BadFiles = Literal["stop", "drop"]
 
@@ -43,10 +44,19 @@ class Inference:
     dropped: Mapping[int, str]
     reporter: Reporter
 
-    def probabilities(self, rows: NDArray[np.int64]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """Class probabilities (N, K) of `rows` by task, and sentences about surprises."""
+    def probabilities(
+        self, rows: NDArray[np.int64], prior: str | None = None
+    ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Class probabilities (N, K) of `rows` by task, and sentences about surprises.
+
+        With a `prior`, as of `zoo.run.prior.with_prior`, they are those under that prior.
+        """
         with self.reporter.bar("predicting", "images") as progress:
-            return self.pipeline.probabilities(self.table, self.images, rows, progress)
+            found, said = self.pipeline.probabilities(self.table, self.images, rows, progress)
+        if prior is None:
+            return found, said
+        found, more = with_prior(found, self.artifact, prior)
+        return found, (*said, *more)
 
 
 def image_column(run: Path, data: str, given: str | None) -> str | None:

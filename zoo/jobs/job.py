@@ -23,6 +23,7 @@ from zoo.model.batchnorm import BatchNormMode
 from zoo.model.freeze import Frozen
 from zoo.model.network import FineTuneModel
 from zoo.specs import FreezePolicy, Interval, Lora
+from zoo.training.afterwards import Afterwards
 from zoo.training.loop import Fit
 from zoo.training.optimiser import Rates
 from zoo.training.strategy import Answer
@@ -34,6 +35,7 @@ class Job:
 
     Attributes:
         intervals: of the run, in order.
+        answered: to imbalance in each of them, by task.
         interval: the one that is under way; the model is frozen by its policy.
         parent: the finished run that this one goes on from.
         group: the processes that train it together.
@@ -44,7 +46,7 @@ class Job:
     config: TrainConfig
     intervals: tuple[Interval, ...]
     data: Prepared
-    answers: Mapping[str, Answer]
+    answered: tuple[Mapping[str, Answer], ...]
     model: FineTuneModel
     device: torch.device
     cache: Path
@@ -56,6 +58,11 @@ class Job:
     group: Group = ALONE
     batch_size: int = 32
     found: tuple[Decision, ...] = ()
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """To imbalance in the interval that is under way, by task."""
+        return self.answered[self.interval]
 
     @property
     def policy(self) -> FreezePolicy:
@@ -94,6 +101,7 @@ class Fitted:
         frozen: by the last interval.
         verified: how often a frozen tensor was compared with what it was when its interval began.
         trained: of each interval, how many numbers trained and at which rates; JSON values.
+        afterwards: what strategies did to the trained model.
     """
 
     fit: Fit
@@ -104,6 +112,7 @@ class Fitted:
     frozen: Frozen
     verified: int
     trained: tuple[Mapping[str, Any], ...]
+    afterwards: Afterwards = field(default_factory=Afterwards)
     computed: int = 0
     plan: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

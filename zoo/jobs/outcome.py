@@ -25,6 +25,7 @@ from zoo.run.files import to_json, write_whole
 from zoo.run.pipeline import Pipeline, prediction_frame
 from zoo.run.uses import with_inherited
 from zoo.specs import Task
+from zoo.training.ledger import centred
 
 MISTAKES = 12
 
@@ -89,11 +90,27 @@ def _artifact(outcome: Outcome) -> Artifact:
         model=model,
         tag=model.view.weights,
         recipe=outcome.fitted.recipe,
-        logit_bias={name: answer.logit_bias for name, answer in job.answers.items() if answer.logit_bias},
+        **_at_inference(outcome),
         covariates=covariates,
         imputers=imputers,
         versions=versions(),
     )
+
+
+def _at_inference(outcome: Outcome) -> dict[str, dict[str, tuple[float, ...]]]:
+    """What is added to the logits, by task, and the class prior that is in them then."""
+    bias: dict[str, tuple[float, ...]] = {}
+    prior: dict[str, tuple[float, ...]] = {}
+    for name, answer in outcome.job.answered[-1].items():
+        parts = [own for own in (answer.logit_bias, outcome.fitted.afterwards.bias.get(name)) if own]
+        if parts:
+            bias[name] = tuple(map(sum, zip(*parts, strict=True)))
+        before = answer.log_prior or outcome.job.data.view.statistics(name).log_prior
+        if len(before) < sum(len(task.classes) for task in outcome.job.data.tasks if task.name == name):
+            continue  # a class that the run before knew and no training row has: nothing is known of its share
+        more = outcome.fitted.afterwards.bias.get(name) or (0.0,) * len(before)
+        prior[name] = tuple(centred([own + added for own, added in zip(before, more, strict=True)]))
+    return {"logit_bias": bias, "log_prior": prior}
 
 
 def _splits_frame(data: Prepared, parent: Parent | None) -> pl.DataFrame:

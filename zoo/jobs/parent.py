@@ -21,7 +21,7 @@ from zoo.model.grow import grow_heads
 from zoo.model.network import FineTuneModel
 from zoo.run.covariates import Covariates
 from zoo.run.uses import uses_of
-from zoo.specs import Task, TrainView
+from zoo.specs import Call, Task, TrainView
 from zoo.training.strategy import Answer
 
 
@@ -158,6 +158,18 @@ class Parent:
                     f"--imbalance {'+'.join(named)} counts the rows of every class, and no training row has "
                     f"{task.name} = {absent}, which {self.folder} knows; add rows of it, or leave out --imbalance"
                 )
+
+    def check_head(self, head: Call) -> None:
+        """A strategy may bring a head; the run has one that goes on.
+
+        Raises:
+            ZooError: they differ.
+        """
+        if str(head) != str(self.model.heads.call):
+            raise ZooError(
+                f"--imbalance brings the head {head}, and {self.folder} has {self.model.heads.call}, which goes on; "
+                "leave out that strategy, or begin a new run"
+            )
 
     def decisions(self, tasks: Sequence[Task]) -> tuple[Decision, ...]:
         """What the run that goes on with `tasks` says about it."""

@@ -212,6 +212,10 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
         refused["cached"] = refused["live"] = f"there is no prefix: {boundary.why}"
     elif (job.config.mixup or job.config.cutmix) and not boundary.whole:
         refused["cached"] = refused["live"] = "--mixup and --cutmix mix images anew in every step"
+    elif mixing := [answer.name for answer in job.answers.values() if answer.mixes_pixels]:
+        refused["cached"] = refused["live"] = f"{mixing[0]} mixes images anew in every step"
+    elif changing := [answer.name for answer in job.answers.values() if answer.class_transforms]:
+        refused["cached"] = f"{changing[0]} draws views of some classes anew in each epoch"
     elif not job.config.cache:
         refused["cached"] = "--no-cache"
     if boundary.whole:

@@ -19,7 +19,9 @@ from zoo.model.freeze import Frozen
 from zoo.probe import device_name
 from zoo.run.artifact import FORMAT
 from zoo.run.provenance import plugins_of
+from zoo.specs import Task
 from zoo.training.fitters.record import HeadFit
+from zoo.training.strategy import Answer
 
 LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 
@@ -76,7 +78,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "verified": outcome.verified,
         },
         "decisions": [asdict(decision) for decision in fitted.decisions],
-        "imbalance": _imbalance_json(job),
+        "imbalance": _imbalance_json(job, fitted),
         "imputation": [{"kind": "covariates", "imputer": job.data.covariates.imputer, "filled": dict(job.data.filled)}]
         if job.data.covariates
         else [],
@@ -118,6 +120,7 @@ def _intervals(outcome: Outcome) -> list[dict[str, Any]]:
 
 def _fitter(job: Job, fitted: Fitted) -> str:
     names = {"lbfgs": "L-BFGS", "ridge": "ridge, in closed form"}
+    names["strategy"] = "+".join(answer.name for answer in job.answers.values() if answer.head_fitter)
     own = names.get(fitted.fit.fitter) if isinstance(fitted.fit, HeadFit) else None
     return own or job.config.optimiser
 
@@ -161,15 +164,28 @@ def _backbone_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _imbalance_json(job: Job) -> list[dict[str, Any]]:
+def _imbalance_json(job: Job, fitted: Fitted) -> list[dict[str, Any]]:
     found = []
     for task in job.data.tasks:
-        answer = job.answers[task.name]
-        if answer.strategies:
-            named = {
-                key: dict(zip(task.classes, values, strict=True)) if values else None
-                for key, values in (("element_weights", answer.element_weights), ("logit_bias", answer.logit_bias))
-            }
-            strategy = "+".join(answer.strategies)
-            found.append({"target": task.name, "strategy": strategy, "corrected": answer.corrected, **named})
+        parts = [
+            {"epochs": [each.start + 1, each.stop], **_answer_json(task, answered[task.name])}
+            for each, answered in zip(job.intervals, job.answered, strict=True)
+        ]
+        last = job.answered[-1][task.name]
+        if last.strategies:
+            own = {"target": task.name, "strategy": last.name, **_answer_json(task, last)}
+            own["tuned_bias"] = _by_class(task, fitted.afterwards.bias.get(task.name))
+            found.append({**own, "intervals": parts} if len(parts) > 1 else own)
     return found
+
+
+def _answer_json(task: Task, answer: Answer) -> dict[str, Any]:
+    return {
+        "corrected": answer.corrected,
+        "element_weights": _by_class(task, answer.element_weights),
+        "logit_bias": _by_class(task, answer.logit_bias),
+    }
+
+
+def _by_class(task: Task, values: Sequence[float] | None) -> dict[str, float] | None:
+    return dict(zip(task.classes, values, strict=True)) if values else None

@@ -20,6 +20,7 @@ from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.group import Group, join_group, own_rank, restarted
 from zoo.jobs.batch import batch_rows
+from zoo.jobs.course import course_of
 from zoo.jobs.data import Prepared, prepare, read
 from zoo.jobs.fitting import fit
 from zoo.jobs.going_on import read_parent
@@ -43,7 +44,7 @@ from zoo.registry.near import suggest
 from zoo.run.artifact import OPTIONS, claim, clear
 from zoo.run.files import read_json
 from zoo.specs import BackboneView, Call, Interval
-from zoo.training.strategy import Answer, answers, bound_target
+from zoo.training.strategy import bound_target, programs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,12 +216,15 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     clock.lap("build")
     with group.in_turn():
         data = prepare(config, table, view.input, cache, reporter, parent)
-    said = answers(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
-    _refuse_smoothing(config, said)
+    said = programs(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
-        parent.check_counted(data.tasks, data.view, said)
+        parent.check_counted(data.tasks, data.view, course.answers[0])
+        parent.check_head(course.head)
+    else:
+        feature_of(view, config.features, course.head)
     clock.lap("read")
-    model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, head)
+    model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, course.head)
     batchnorm = settle(config, data, model, device, reporter)
     group.copy(model.buffers())
     if batchnorm == "recalibrate":
@@ -230,9 +234,9 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
         add_adapters(model, adapted, config.seed)
     job = Job(
         config=config,
-        intervals=intervals,
+        intervals=course.intervals,
         data=data,
-        answers=said,
+        answered=course.answers,
         model=model,
         device=device,
         cache=cache,
@@ -267,15 +271,6 @@ def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
         if target is not None and target not in table.roles.targets:
             targets = ", ".join(table.roles.targets)
             raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
-
-
-def _refuse_smoothing(config: TrainConfig, said: Mapping[str, Answer]) -> None:
-    for name, answer in said.items():
-        if config.label_smoothing and answer.criterion is not None:
-            raise ZooError(
-                f"--label-smoothing spreads labels in the cross-entropy, and {'+'.join(answer.strategies)} (target "
-                f"{name}) brings a loss of its own; leave out one of them"
-            )
 
 
 def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: TrainConfig) -> None:

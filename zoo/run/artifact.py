@@ -54,6 +54,7 @@ class Artifact:
         tag: tag of the weights that fine-tuning started from.
         recipe: how the backbone computed features when the run was evaluated.
         logit_bias: by task, added to the logits.
+        log_prior: by task, centred: the class prior that the logits stand for then; runs of early versions state none.
         covariates: JSON of the covariate encoder, or None.
         imputers: (name, JSON values, arrays) of each fitted imputer.
         versions: of the libraries that made it.
@@ -63,6 +64,7 @@ class Artifact:
     tag: str
     recipe: Recipe = field(default_factory=Recipe)
     logit_bias: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    log_prior: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     covariates: Mapping[str, Any] | None = None
     imputers: tuple[tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]], ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +140,7 @@ def serialise(artifact: Artifact) -> bytes:
         "covariate_columns": model.heads.covariates,
         "recipe": asdict(artifact.recipe),
         "logit_bias": artifact.logit_bias,
+        "log_prior": artifact.log_prior,
         "covariates": artifact.covariates,
         "imputers": [{"name": name, "values": values} for name, values, _ in artifact.imputers],
         "versions": artifact.versions,
@@ -197,6 +200,7 @@ def load_artifact(folder: Path) -> Artifact:
         tag=header["weights"],
         recipe=Recipe(**json.loads(header["recipe"])),
         logit_bias={name: tuple(bias) for name, bias in json.loads(header["logit_bias"]).items()},
+        log_prior={name: tuple(own) for name, own in json.loads(header.get("log_prior", "{}")).items()},
         covariates=json.loads(header["covariates"]),
         imputers=_imputers(header, tensors, names),
         versions=json.loads(header["versions"]),

@@ -15,7 +15,6 @@ class Phase:
         trainable: parameter names of the backbone that train; the heads always do.
         rate: factor on the run's learning rate.
         restart: whether the schedule of the learning rate begins anew, with its warm-up.
-        reset_head: whether the heads begin anew, as in the tail of cRT.
     """
 
     name: str
@@ -24,7 +23,6 @@ class Phase:
     trainable: frozenset[str]
     rate: float = 1.0
     restart: bool = False
-    reset_head: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop:

@@ -1,12 +1,13 @@
 """What a strategy asks of the engine: typed slots that the core merges.
 
 Four kinds of slot: *multiply* (element weights), *chain* (per-class transforms, boundary resamplers), *add* (logit
-biases at inference) and *exclusive* (index sampler, criterion, batch mixer, head, head fitter), of which two claims are
-refused by name. The trainer owns masking and reduction.
+biases at inference) and *exclusive* (index sampler, criterion, batch mixer, head, head fitter, head edit, tuned bias),
+of which two claims are refused by name. The trainer owns masking and reduction.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -16,9 +17,9 @@ from zoo.specs.tasks import Target
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
-EXCLUSIVE_SLOTS = ("sampler", "criterion", "mixer", "head", "head_fitter")
+EXCLUSIVE_SLOTS = ("sampler", "criterion", "mixer", "head", "head_fitter", "head_edit", "tuned_bias")
 
 
 class IndexSampler(Protocol):
@@ -50,18 +51,53 @@ class BatchMixer(Protocol):
 class BoundaryResampler(Protocol):
     """Adds or removes rows among cached features, as SMOTE does; needs a frozen backbone."""
 
-    def __call__(self, features: Tensor, target: Target, generator: torch.Generator) -> tuple[Tensor, Target]:
-        """New features (M, D) and targets of M rows from (N, D) and N."""
+    def __call__(
+        self,
+        features: Tensor,
+        target: Target,
+        generator: torch.Generator,
+        one_hot: Sequence[tuple[int, int]] = (),
+    ) -> tuple[Tensor, Target]:
+        """New features (M, D) and targets of M rows from (N, D) and N, whose labels are all known.
+
+        Features are standardised; covariates stand behind them, encoded. `one_hot` names the columns, from and up to,
+        of each covariate that is a category.
+        """
         ...
 
 
 class HeadFitter(Protocol):
-    """Fits a head in its own way, as L-BFGS, ridge or bagging do, instead of by epochs."""
+    """Fits a head in its own way, as bagging and boosting do, instead of by epochs."""
 
     def __call__(
-        self, features: Tensor, targets: Mapping[str, Target], weights: Tensor, generator: torch.Generator
-    ) -> nn.Module:
-        """A head that maps features (B, D) to logits (B, K)."""
+        self, features: Tensor, target: Target, weights: Tensor, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """The state of the head that the plan names in `head`.
+
+        Features (B, D) are standardised, covariates behind them; labels are known; `weights` (B,) are of the rows.
+        """
+        ...
+
+
+class HeadEdit(Protocol):
+    """Changes the weights of a trained linear head, as tau-normalisation does."""
+
+    def __call__(
+        self, weight: Tensor, bias: Tensor, logits: Callable[[Tensor, Tensor], Tensor], target: Target
+    ) -> tuple[Tensor, Tensor]:
+        """Another weight (K, D) and bias (K,), on standardised features.
+
+        `logits(weight, bias)` gives those of the validation rows, (N, K), and `target` is theirs: what is chosen is
+        chosen on them.
+        """
+        ...
+
+
+class TunedBias(Protocol):
+    """Finds a bias on the logits on validation rows, as threshold moving does."""
+
+    def __call__(self, logits: Tensor, target: Target) -> tuple[float, ...]:
+        """What is added to the logits (N, K), which have every other bias already."""
         ...
 
 
@@ -71,15 +107,20 @@ class Tail:
 
     Attributes:
         epochs: length of the tail; everything but the heads is frozen in it.
-        reset_head: whether the heads begin anew.
+        head: what of the heads trains: `kept` (they go on), `reset` (they begin anew), `scaled` (a factor on each
+            class's logit alone, as in learnable weight scaling), or `kept+scaled` (both). Factors end in the weights.
+        rate: factor on the run's learning rates.
     """
 
     epochs: int
-    reset_head: bool = False
+    head: Literal["kept", "reset", "scaled", "kept+scaled"] = "kept"
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"a tail has at least one epoch, not {self.epochs}")
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"the rate of a tail is a positive factor, not {self.rate:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,10 +137,14 @@ class Plan:
         resamplers: *chain*: applied in order to the features at the boundary.
         logit_bias: *add*: from the log prior (K,) that training left uncorrected to a bias (K,) on the logits at
             inference; the bias is saved with the run.
-        sampler, criterion, mixer, head, head_fitter: *exclusive*.
+        sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: *exclusive*. A head fitter names the head
+            that it fits in `head`.
+        hard_labels: whether the criterion takes hard labels alone, so that no mixer stands before it.
         gate: the part of the run, as fractions, in which the plan's training slots act.
         tail: epochs appended to the run, in which alone the plan's training slots act; not together with a gate.
+            A plan without one acts in the run before the tail.
         acts_on: whether it needs pixels or works at the boundary, on cached features.
+        beside: further plans of the same strategy that act in other parts of the run.
     """
 
     strategy: str
@@ -113,9 +158,13 @@ class Plan:
     mixer: BatchMixer | None = None
     head: Call | None = None
     head_fitter: HeadFitter | None = None
+    head_edit: HeadEdit | None = None
+    tuned_bias: TunedBias | None = None
+    hard_labels: bool = False
     gate: tuple[float, float] = (0.0, 1.0)
     tail: Tail | None = None
     acts_on: Literal["pixels", "boundary"] = "boundary"
+    beside: tuple[Plan, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.gate[0] < self.gate[1] <= 1.0:
@@ -124,3 +173,7 @@ class Plan:
             raise ValueError(f"{self.strategy}: a plan gates its slots or appends a tail, not both")
         if self.element_weights is not None and min(self.element_weights) < 0:
             raise ValueError(f"{self.strategy}: a class weight is negative: {self.element_weights}")
+        if self.head_fitter is not None and self.head is None:
+            raise ValueError(f"{self.strategy}: a head fitter names the head that it fits")
+        if any(plan.strategy != self.strategy or plan.beside for plan in self.beside):
+            raise ValueError(f"{self.strategy}: plans beside it bear its name and have none beside them")

@@ -19,6 +19,7 @@ from typing import Any
 from zoo.errors import OptionError
 from zoo.specs.binding import bind
 from zoo.specs.grammar import Call, parse_terms
+from zoo.specs.plans import Tail
 from zoo.specs.policies import FreezePolicy, parse_policy
 from zoo.specs.views import BackboneView
 
@@ -74,6 +75,7 @@ class Interval:
         start, stop: epochs from the start of the run, `stop` excluded.
         rate: factor on every learning rate.
         restart: whether the schedule of the learning rate begins anew.
+        tail: of a strategy, where the interval is one.
     """
 
     policy: FreezePolicy
@@ -81,6 +83,7 @@ class Interval:
     stop: int
     rate: float = 1.0
     restart: bool = False
+    tail: Tail | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

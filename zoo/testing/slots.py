@@ -1,4 +1,4 @@
-"""What a plan's slots promise: weights, biases, sampler, criterion, mixer, resamplers; each tried on made-up rows."""
+"""What a plan's slots promise, each tried on made-up rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.errors import ZooError
+from zoo.model.network import TaskHeads
 from zoo.specs import ClassStatistics, Plan, Target
+from zoo.specs.plans import HeadEdit, HeadFitter
 from zoo.testing.check import require
 from zoo.testing.fingerprints import fingerprint
 from zoo.testing.surroundings import sheltered
+from zoo.training.fitters.brought import load_head
+from zoo.training.ledger import drawn_shift, verify_shift
 
 WIDTH = 7
 
@@ -156,8 +161,8 @@ def mixer_keeps_shapes(plan: Plan, statistics: ClassStatistics) -> None:
 
 def resamplers_fit(plan: Plan, statistics: ClassStatistics) -> None:
     """Features of the same width with a target of as many rows, decided by the generator alone."""
-    target = target_of(statistics, labels_of(statistics))
-    features = torch.randn((len(target), WIDTH), generator=generator(5))
+    everyone = target_of(statistics, labels_of(statistics))
+    features, target = known(torch.randn((len(everyone), WIDTH), generator=generator(5)), everyone)
 
     def run(random: torch.Generator) -> tuple[Tensor, Target]:
         drawn, of = features.clone(), target
@@ -175,3 +180,74 @@ def resamplers_fit(plan: Plan, statistics: ClassStatistics) -> None:
     require(fits, f"the resamplers give class {int(classes.max())} of {len(statistics.counts)} classes")
     require(drawn.dtype == features.dtype and bool(drawn.isfinite().all()), "resampled features are no finite float32")
     require(same, "the resamplers give something else from the same generator")
+
+
+def known(rows: Tensor, target: Target) -> tuple[Tensor, Target]:
+    """Those rows whose label is known, and their target."""
+    chosen = torch.nonzero(target.mask if target.mask.ndim == 1 else target.mask.all(dim=1))[:, 0]
+    return rows[chosen], target.take(chosen)
+
+
+def sampler_keeps_its_word(plan: Plan, statistics: ClassStatistics) -> None:
+    """Over an epoch the classes are drawn as often as the declared shift says; without one, as often as they are."""
+    sampler, labels = plan.sampler, labels_of(statistics)
+    assert sampler is not None  # noqa: S101  asked only where the slot is filled
+    drawn = labels[sampler(labels, 0, generator())]
+    try:
+        verify_shift("the sampler", drawn_shift(plan), labels, drawn, len(statistics.counts))
+    except ZooError as error:
+        require(False, str(error))
+
+
+def fitted(plan: Plan, fitter: HeadFitter, statistics: ClassStatistics) -> dict[str, Tensor]:
+    """What a head fitter makes of features in which the classes lie apart."""
+    everyone = target_of(statistics, labels_of(statistics))
+    rows, target = known(torch.randn((len(everyone), WIDTH), generator=generator(8)), everyone)
+    rows = rows + 4 * torch.nn.functional.one_hot(target.value, WIDTH)
+    return dict(fitter(rows, target, torch.ones(len(target)), generator()))
+
+
+def fitter_gives_its_head(plan: Plan, statistics: ClassStatistics) -> None:
+    """The tensors are those of the head that the plan names, finite, and decided by the generator alone."""
+    fitter, head = plan.head_fitter, plan.head
+    assert fitter is not None  # noqa: S101  asked only where the slot is filled
+    assert head is not None  # noqa: S101  a plan with a head fitter has one
+    (state, same) = _twice(lambda random: fitted(plan, lambda f, t, w, _: fitter(f, t, w, random), statistics))
+    heads = TaskHeads([statistics.task], WIDTH, head=head)
+    try:
+        load_head(heads.heads[0], state, plan.strategy)
+    except ZooError as error:
+        require(False, str(error))
+    logits = heads(torch.randn((5, WIDTH), generator=generator(9)))[statistics.task.name]
+    require(bool(logits.isfinite().all()), "the fitted head gives logits that are not finite")
+    require(same, "the head fitter gives something else from the same generator")
+
+
+def edited(edit: HeadEdit, statistics: ClassStatistics) -> tuple[Tensor, Tensor]:
+    """What a head edit makes of a linear layer."""
+    classes = len(statistics.counts)
+    weight, bias = torch.randn((classes, WIDTH), generator=generator(3)), torch.randn(classes, generator=generator(4))
+    labels = torch.arange(5 * classes) % classes
+    rows = torch.randn((len(labels), WIDTH), generator=generator(5))
+    target = Target(value=labels, mask=torch.ones(len(labels), dtype=torch.bool))
+    return edit(weight, bias, lambda own, moved: rows @ own.T + moved, target)
+
+
+def edit_gives_a_layer(plan: Plan, statistics: ClassStatistics) -> None:
+    """Weight and bias keep their shapes and are finite."""
+    assert plan.head_edit is not None  # noqa: S101  asked only where the slot is filled
+    weight, bias = edited(plan.head_edit, statistics)
+    classes = len(statistics.counts)
+    shapes = tuple(weight.shape), tuple(bias.shape)
+    require(shapes == ((classes, WIDTH), (classes,)), f"the edited layer has shapes {shapes[0]} and {shapes[1]}")
+    require(bool(weight.isfinite().all() and bias.isfinite().all()), "the edited layer is not finite")
+
+
+def tuned_bias_fits(plan: Plan, statistics: ClassStatistics) -> None:
+    """It is finite and one a class, also where a class has no row."""
+    assert plan.tuned_bias is not None  # noqa: S101  asked only where the slot is filled
+    classes = len(statistics.counts)
+    for labels in (torch.arange(6 * classes) % classes, torch.zeros(4, dtype=torch.int64)):
+        logits = torch.randn((len(labels), classes), generator=generator(6))
+        target = Target(value=labels, mask=torch.ones(len(labels), dtype=torch.bool))
+        _require_values("tuned_bias", plan.tuned_bias(logits, target), statistics)

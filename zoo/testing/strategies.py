@@ -92,7 +92,11 @@ def deeds(plan: Plan, statistics: ClassStatistics) -> Any:
         "criterion": lambda criterion: criterion(logits, target),
         "sampler": lambda draw: [draw(slots.labels_of(statistics), epoch, slots.generator()) for epoch in (0, 7)],
         "mixer": lambda mix: mix(slots.inputs_of(plan, len(target)), target, slots.generator()),
-        "resamplers": lambda each: [resample(features, target, slots.generator()) for resample in each],
+        "resamplers": lambda each: [resample(*slots.known(features, target), slots.generator()) for resample in each],
+        "head_fitter": lambda fit: slots.fitted(plan, fit, statistics),
+        "head_edit": lambda edit: slots.edited(edit, statistics),
+        "tuned_bias": lambda tune: tune(*slots.known(logits, target)),
+        "beside": lambda plans: [deeds(each, statistics) for each in plans],
     }
     found = []
     with sheltered():
@@ -157,8 +161,6 @@ def passes_the_ledger(record: StrategyRecord) -> None:
         try:
             answer(str(call), statistics)
         except OptionError as error:
-            if "does not serve" in error.message:
-                raise NotApplicable(error.message) from None
             require(False, f"{said}: {error.message}")
         except ZooError as error:
             require(False, f"{said}: {error}")
@@ -176,7 +178,8 @@ def _call(record: StrategyRecord) -> Call:
 
 
 def _slot(record: StrategyRecord, *, slot: str, run: Callable[[Plan, ClassStatistics], None]) -> None:
-    plans = [(_build(record, statistics), statistics) for statistics in cases(record).values()]
+    built = [(_build(record, statistics), statistics) for statistics in cases(record).values()]
+    plans = [(each, statistics) for plan, statistics in built for each in (plan, *plan.beside)]
     filled = [(plan, statistics) for plan, statistics in plans if getattr(plan, slot) not in (None, ())]
     if not filled:
         raise NotApplicable(f"its plans leave {slot} empty")
@@ -198,6 +201,10 @@ SLOT_CHECKS: dict[str, tuple[str, Callable[[Plan, ClassStatistics], None]]] = {
     "the-criterion-gives-one-finite-loss-a-row": ("criterion", slots.criterion_gives_losses),
     "each-loss-is-of-its-row-alone": ("criterion", slots.each_loss_is_of_its_row),
     "the-sampler-draws-labelled-rows-by-its-generator": ("sampler", slots.sampler_draws_rows),
+    "the-sampler-shifts-classes-as-it-declares": ("sampler", slots.sampler_keeps_its_word),
     "the-mixer-keeps-shapes": ("mixer", slots.mixer_keeps_shapes),
     "the-resamplers-give-rows-and-targets-that-fit": ("resamplers", slots.resamplers_fit),
+    "the-head-fitter-gives-the-head-that-it-names": ("head_fitter", slots.fitter_gives_its_head),
+    "the-head-edit-gives-a-finite-linear-layer": ("head_edit", slots.edit_gives_a_layer),
+    "the-tuned-bias-is-finite-and-one-a-class": ("tuned_bias", slots.tuned_bias_fits),
 }

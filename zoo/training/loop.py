@@ -24,7 +24,7 @@ from zoo.training.average import Average
 from zoo.training.checkpoint import Keeper, Position, state_of
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
-from zoo.training.mixing import Mixer, moved_on
+from zoo.training.mixing import Mixer, hard_labels, mixed, moved_on
 from zoo.training.optimiser import ADAMW, OptimiserChoice, Rates, begin_phase, build_optimiser
 from zoo.training.schedule import Cosine, Curve, Schedule
 from zoo.training.scoring import scores
@@ -132,7 +132,7 @@ class Fit:
     rows_per_second: float = 0.0
 
 
-PURPOSES = {"order": 1, "step": 2}
+PURPOSES = {"order": 1, "step": 2, "rows": 3, "fit": 4}
 
 
 def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
@@ -241,9 +241,11 @@ class Trainer:
             self.keeper.save(state_of(self))
 
     def moving(self) -> dict[str, Tensor]:
-        """What may move, by name: trainable parameters and every buffer."""
+        """What may move or has, by name: parameters that train or did in an earlier phase, and every buffer."""
         names = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         names |= {name for name, _ in self.model.named_buffers()}
+        for phase in self.settings.timeline.phases[: self.settings.phase]:  # a tail freezes what has moved before it
+            names |= {f"backbone.{name}" for name in phase.trainable}
         return {name: tensor for name, tensor in self.model.state_dict().items() if name in names}
 
     def _copy(self) -> dict[str, Tensor]:
@@ -259,11 +261,12 @@ class Trainer:
         """Rows of one epoch, shuffled, or as the strategy's sampler draws them."""
         generator = generator_for(self.settings.seed, epoch, "order")
         train = self.data.train
-        sampler = self.answers[self.tasks[0].name].sampler
-        if sampler is None:
+        name = next((name for name, answer in self.answers.items() if answer.sampler is not None), None)
+        if name is None:
             return train[torch.randperm(len(train), generator=generator)]
-        target = self.data.targets[self.tasks[0].name].take(train)
-        return train[sampler(torch.where(target.mask, target.value, -1), epoch, generator)]
+        sampler = self.answers[name].sampler
+        assert sampler is not None  # noqa: S101  it was looked for
+        return train[sampler(hard_labels(self.data.targets[name].take(train)), epoch, generator)]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """The rows that pass at once."""
@@ -347,6 +350,9 @@ class Trainer:
             if beside is not None:
                 beside = share * beside + (1 - share) * beside.roll(1, 0)
             batch = replace(batch, inputs=(images,), covariates=beside)
+        for name, answer in self.answers.items():
+            if answer.mixer is not None:
+                batch = mixed(batch, name, answer.mixer)
         logits = self._forward(batch, self.shared)
         options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
         loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
@@ -372,6 +378,12 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Loss and metric on validation rows, logits corrected as they will be at inference."""
+        targets = {name: target.take(self.data.val) for name, target in self.data.targets.items()}
+        return scores(self.predict(), targets, self.tasks, self.answers, self.settings.metric)
+
+    @torch.no_grad()
+    def predict(self) -> dict[str, Tensor]:
+        """Logits float32 (N, K) of the validation rows by task, on the CPU, as the heads give them."""
         self.model.eval()
         rows, group, size = self.data.val, self.settings.group, max(self.settings.batch_size, 64)
         group.copy(self.model.buffers())  # statistics that moved did so by each process's own rows
@@ -383,8 +395,7 @@ class Trainer:
         for task in self.tasks:
             found = [part[task.name].float() for part in parts]
             logits[task.name] = group.join(torch.cat(found) if found else torch.zeros((0, task.outputs)))
-        targets = {name: target.take(rows) for name, target in self.data.targets.items()}
-        return scores(logits, targets, self.tasks, self.answers, self.settings.metric)
+        return logits
 
 
 def _split(rows: Tensor, size: int, least: int) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +18,21 @@ def cross_entropy(logits: Tensor, target: Target, smoothing: float = 0.0) -> Ten
 
     `smoothing` is the share of each label that is spread evenly over all classes (Szegedy et al. 2016).
     """
+    if target.mask.ndim == 2:
+        return _mean_of_labels(logits, target)
     if target.value.ndim == 2:
         return F.cross_entropy(logits, target.value.to(logits.dtype), reduction="none", label_smoothing=smoothing)
     # What stands at a hole may be no class at all: replaced before the loss, because a NaN behind a mask still has a
     # NaN gradient.
     known = torch.where(target.mask, target.value, 0)
     return F.cross_entropy(logits, known, reduction="none", label_smoothing=smoothing)
+
+
+def _mean_of_labels(logits: Tensor, target: Target) -> Tensor:
+    """Binary cross-entropy (B,) of each row's known labels in the mean; 0 where none is known."""
+    known = torch.where(target.mask, target.value, 0).to(logits.dtype)
+    losses = F.binary_cross_entropy_with_logits(logits, known, reduction="none") * target.mask
+    return losses.sum(dim=1) / target.mask.sum(dim=1).clamp_min(1)
 
 
 def task_loss(
@@ -43,8 +53,8 @@ def task_loss(
         # Double precision stays: a line search compares losses that float32 cannot tell apart.
         losses = cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), target, smoothing)
     else:
-        losses = answer.criterion(logits.float(), target)
-    known = target.mask.to(losses.dtype)
+        losses = answer.criterion(logits.float(), replace(target, value=_classes(target)))
+    known = (target.mask if target.mask.ndim == 1 else target.mask.any(dim=1)).to(losses.dtype)
     weights = answer.weights(Target(value=_classes(target), mask=target.mask))
     if weights is not None:
         losses = losses * weights
@@ -55,7 +65,9 @@ def task_loss(
 
 
 def _classes(target: Target) -> Tensor:
-    return torch.where(target.mask, target.value, 0) if target.value.ndim == 1 else target.value
+    """What may be looked up and has no NaN: 0 stands where nothing is known."""
+    same = target.value.ndim == target.mask.ndim
+    return torch.where(target.mask if same else target.mask[:, None], target.value, 0)
 
 
 def total_loss(

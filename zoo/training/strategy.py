@@ -1,15 +1,14 @@
 """Strategies against class imbalance: their plans built, merged slot by slot, and held against the ledger.
 
-The ledger adds up how the plans of one target shift the class prior in training. With log prior p (centred) and summed
-shift A (centred), r = <A, -p> / <p, p> is the share of the imbalance that is corrected: 0 is none, 1 all of it.
+A `Program` is what one target's strategies ask for over the run; `Answer` what they come to in one interval of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,33 +16,62 @@ from torch import Tensor
 from zoo.errors import OptionError, ZooError
 from zoo.registry.guard import fault, guarded
 from zoo.registry.lookup import STRATEGIES
-from zoo.specs import EXCLUSIVE_SLOTS, Call, ClassStatistics, Plan, Target, bind, parse_options
-from zoo.specs.plans import Criterion, IndexSampler
+from zoo.specs import EXCLUSIVE_SLOTS, Call, ClassStatistics, Plan, Tail, Target, bind, parse_options
+from zoo.specs.plans import (
+    BatchMixer,
+    BoundaryResampler,
+    Criterion,
+    HeadEdit,
+    HeadFitter,
+    IndexSampler,
+    TunedBias,
+)
+from zoo.training.ledger import centred, corrected_by, drawn_shift
 
-SERVED = ("element_weights", "logit_bias", "sampler", "criterion")
-"""Slots that the engine fills; a plan that needs another is refused, not half obeyed."""
-
-UNDER, OVER = -0.05, 1.05
+WHOLE_RUN = ("head", "head_fitter", "head_edit", "tuned_bias")
+"""Exclusive slots that hold for the run, whatever the gate: what the head is, and what becomes of it after training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the strategies of one target come to.
+    """What the strategies of one target come to in one interval of the run.
 
     Attributes:
         strategies: the calls, for the record.
         element_weights: float (K,), factors on the loss of each row by its class, or None.
         logit_bias: float (K,), added to the logits at inference, or None.
         corrected: share of the imbalance that training corrects, from the ledger.
-        sampler, criterion: of the one plan that claims the slot, or None.
+        log_prior: float (K,), centred: the class prior that is in the logits when the bias is added; None where there
+            is no strategy.
+        class_transforms: by class index, the name of an augmentation.
+        resamplers: applied in order to the features at the boundary.
+        sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: of the one plan that claims the slot.
+        sampler_shift, resampler_shift: what the plans of those slots declare; None for none.
+        mixes_pixels: whether the mixer needs images.
     """
 
     strategies: tuple[str, ...] = ()
     element_weights: tuple[float, ...] | None = None
     logit_bias: tuple[float, ...] | None = None
     corrected: float = 0.0
+    log_prior: tuple[float, ...] | None = None
+    class_transforms: Mapping[int, str] = field(default_factory=dict)
+    resamplers: tuple[BoundaryResampler, ...] = ()
     sampler: IndexSampler | None = None
     criterion: Criterion | None = None
+    mixer: BatchMixer | None = None
+    head: Call | None = None
+    head_fitter: HeadFitter | None = None
+    head_edit: HeadEdit | None = None
+    tuned_bias: TunedBias | None = None
+    sampler_shift: tuple[float, ...] | None = None
+    resampler_shift: tuple[float, ...] | None = None
+    mixes_pixels: bool = False
+
+    @property
+    def name(self) -> str:
+        """The strategies as one option."""
+        return "+".join(self.strategies)
 
     def weights(self, target: Target) -> Tensor | None:
         """The factor (B,) of each row by its class: for soft targets the mean over their classes."""
@@ -53,32 +81,115 @@ class Answer:
         return table[target.value] if target.value.ndim == 1 else target.value.float() @ table
 
 
-def answer(text: str, statistics: ClassStatistics) -> Answer:
-    """Build and merge the strategies that `text` names, for one target.
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What the strategies of one target ask for over the run.
+
+    Attributes:
+        statistics: of the training rows.
+        calls: as the user wrote them.
+        plans: each with the call that it is of.
+    """
+
+    statistics: ClassStatistics
+    calls: tuple[Call, ...] = ()
+    plans: tuple[tuple[Plan, Call], ...] = ()
+
+    @property
+    def tail(self) -> Tail | None:
+        """What is appended to the run."""
+        return next((plan.tail for plan, _ in self.plans if plan.tail is not None), None)
+
+    def breaks(self, epochs: int) -> tuple[int, ...]:
+        """Epochs before which something begins or ends to act, in a run of `epochs` without its tail.
+
+        Raises:
+            OptionError: a gate holds no epoch of so short a run.
+        """
+        found = set()
+        for plan, call in self.plans:
+            start, stop = _gated(plan, epochs)
+            if start == stop:
+                call.fail(
+                    f"{call.name} acts from {plan.gate[0]:.0%} to {plan.gate[1]:.0%} of the run, and a run of {epochs} "
+                    f"epoch{'s' if epochs > 1 else ''} has none in that part; raise --epochs"
+                )
+            found |= {start, stop}
+        return tuple(sorted(found - {0, epochs}))
+
+    def at(self, epoch: int, epochs: int) -> Answer:
+        """The answer in the interval that begins with `epoch`, in a run of `epochs` epochs without its tail.
+
+        Raises:
+            OptionError: two claims on one slot.
+            ZooError: the ledger does not come out between no correction and full correction.
+        """
+        if not self.plans:
+            return Answer()
+        acting = [(plan, call) for plan, call in self.plans if _acts(plan, epoch, epochs)]
+        exclusive: dict[str, Any] = {
+            slot: _only(slot, self.plans if slot in WHOLE_RUN else acting) for slot in EXCLUSIVE_SLOTS
+        }
+        _refuse_soft(acting)
+        stops = [each for each in self.breaks(epochs) if each > epoch]
+        when = "in the tail" if epoch >= epochs else f"in epochs {epoch + 1} to {min([*stops, epochs])}"
+        plans = [plan for plan, _ in acting]
+        corrected = corrected_by(plans, self.statistics, when if self.tail or self.breaks(epochs) else "")
+        bias = self._bias(corrected)
+        left = [value * (1.0 - corrected) for value in centred(self.statistics.log_prior)]
+        return Answer(
+            strategies=tuple(str(call) for call in self.calls),
+            element_weights=_multiplied(plans),
+            logit_bias=bias,
+            corrected=corrected,
+            log_prior=tuple(left if bias is None else [p + b for p, b in zip(left, bias, strict=True)]),
+            class_transforms=_transforms(acting),
+            resamplers=tuple(each for plan in plans for each in plan.resamplers),
+            sampler_shift=next((drawn_shift(plan) for plan in plans if plan.sampler), None),
+            resampler_shift=next((drawn_shift(plan) for plan in plans if plan.resamplers), None),
+            mixes_pixels=any(plan.mixer is not None and plan.acts_on == "pixels" for plan in plans),
+            **exclusive,
+        )
+
+    def _bias(self, corrected: float) -> tuple[float, ...] | None:
+        """The bias; it sees the log prior that training has left uncorrected."""
+        left = [value * (1.0 - corrected) for value in centred(self.statistics.log_prior)]
+        biases = [(plan.strategy, plan.logit_bias(left)) for plan, _ in self.plans if plan.logit_bias is not None]
+        if len(biases) > 1:
+            names = " and ".join(name for name, _ in biases)
+            raise ZooError(f"{names} each correct the logits for the class prior; choose one")
+        return tuple(biases[0][1]) if biases else None
+
+
+def program(text: str, statistics: ClassStatistics) -> Program:
+    """Build the plans that `text` names, for one target.
 
     Args:
         text: in the grammar of options, such as `class-weights+logit-adjust(tau=0.5)`; empty or `none` for nothing.
         statistics: of the training rows.
 
     Raises:
-        OptionError: an unknown strategy, a bad parameter, two claims on one slot.
-        ZooError: the ledger does not come out between no correction and full correction.
+        OptionError: an unknown strategy, a bad parameter, two tails.
     """
-    if text.strip() in ("", "none"):
-        return Answer()
-    calls = parse_options(text)
-    plans = [_build(call, statistics) for call in calls]
-    for plan, call in zip(plans, calls, strict=True):
-        _refuse_unserved(plan, call)
-    corrected = _ledger(plans, statistics)
-    return Answer(
-        strategies=tuple(str(call) for call in calls),
-        element_weights=_multiplied(plans),
-        logit_bias=_bias(plans, statistics, corrected),
-        corrected=corrected,
-        sampler=cast("IndexSampler | None", _only("sampler", plans, calls)),
-        criterion=cast("Criterion | None", _only("criterion", plans, calls)),
-    )
+    calls = () if text.strip() in ("", "none") else parse_options(text)
+    built = [(_build(call, statistics), call) for call in calls]
+    plans = tuple((each, call) for plan, call in built for each in (plan, *plan.beside))
+    tails = [(plan, call) for plan, call in plans if plan.tail is not None]
+    if len(tails) > 1:
+        tails[1][1].fail(f"{tails[0][1].name} and {tails[1][1].name} both append to the run; choose one")
+    return Program(statistics=statistics, calls=calls, plans=plans)
+
+
+def answer(text: str, statistics: ClassStatistics, epochs: int = 100) -> Answer:
+    """What the strategies that `text` names come to in the last interval of a run of so many epochs.
+
+    Raises:
+        OptionError: as `program`; two claims on one slot, a run that is too short.
+        ZooError: in some interval the ledger does not come out between no correction and full correction.
+    """
+    own = program(text, statistics)
+    starts = [0, *own.breaks(epochs), *([epochs] if own.tail else [])]
+    return [own.at(start, epochs) for start in starts][-1]
 
 
 def _build(call: Call, statistics: ClassStatistics) -> Plan:
@@ -98,73 +209,45 @@ def _build(call: Call, statistics: ClassStatistics) -> Plan:
     return plan
 
 
-def _filled(plan: Plan) -> list[str]:
-    slots = ("element_weights", "class_transforms", "resamplers", "logit_bias", "tail", *EXCLUSIVE_SLOTS)
-    return [slot for slot in slots if getattr(plan, slot) not in (None, {}, ())]
+def _gated(plan: Plan, epochs: int) -> tuple[int, int]:
+    """The epochs in which a plan acts, the second excluded; of a tail, all those after the run."""
+    if plan.tail is not None:
+        return epochs, epochs + plan.tail.epochs
+    return round(plan.gate[0] * epochs), round(plan.gate[1] * epochs)
 
 
-def _refuse_unserved(plan: Plan, call: Call) -> None:
-    unserved = [slot for slot in _filled(plan) if slot not in SERVED]
-    if plan.gate != (0.0, 1.0):
-        unserved.append("gate")
-    if unserved:
-        call.fail(f"{call.name} needs {', '.join(unserved)}, which this version of the engine does not serve")
+def _acts(plan: Plan, epoch: int, epochs: int) -> bool:
+    start, stop = _gated(plan, epochs)
+    return start <= epoch < stop
 
 
-def _only(slot: str, plans: Sequence[Plan], calls: Sequence[Call]) -> object:
-    claimants = [index for index, plan in enumerate(plans) if getattr(plan, slot) is not None]
+def _only(slot: str, plans: Sequence[tuple[Plan, Call]]) -> object:
+    claimants = [(plan, call) for plan, call in plans if getattr(plan, slot) is not None]
     if len(claimants) > 1:
-        names = " and ".join(calls[index].name for index in claimants)
-        calls[claimants[1]].fail(f"{names} both bring a {slot}; a run has one, so choose")
-    return getattr(plans[claimants[0]], slot) if claimants else None
+        names = " and ".join(call.name for _, call in claimants)
+        claimants[1][1].fail(f"{names} both bring a {slot.replace('_', ' ')}; a run has one, so choose")
+    return getattr(claimants[0][0], slot) if claimants else None
+
+
+def _refuse_soft(acting: Sequence[tuple[Plan, Call]]) -> None:
+    mixing = next((call for plan, call in acting if plan.mixer is not None), None)
+    hard = next((call for plan, call in acting if plan.hard_labels), None)
+    if mixing and hard:
+        mixing.fail(f"{mixing.name} gives soft labels, and the loss of {hard.name} takes hard ones; choose one")
+
+
+def _transforms(acting: Sequence[tuple[Plan, Call]]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for plan, call in acting:
+        if again := found.keys() & plan.class_transforms.keys():
+            call.fail(f"{call.name}: class {min(again)} has an augmentation of its own already; choose one")
+        found |= plan.class_transforms
+    return found
 
 
 def _multiplied(plans: Sequence[Plan]) -> tuple[float, ...] | None:
     weights = [plan.element_weights for plan in plans if plan.element_weights is not None]
     return tuple(math.prod(column) for column in zip(*weights, strict=True)) if weights else None
-
-
-def _centred(values: Sequence[float]) -> list[float]:
-    mean = math.fsum(values) / len(values)
-    return [value - mean for value in values]
-
-
-def _ledger(plans: Sequence[Plan], statistics: ClassStatistics) -> float:
-    """The share of the imbalance that training corrects; refuses what is worse than none and more than all."""
-    prior = _centred(statistics.log_prior)
-    square = math.fsum(value * value for value in prior)
-    shares = []
-    for plan in plans:
-        shift = plan.shift
-        if shift is None and plan.element_weights is not None and min(plan.element_weights) > 0:
-            shift = tuple(math.log(weight) for weight in plan.element_weights)  # weights on the loss are a shift
-        if shift is None:
-            continue
-        if len(shift) != len(prior):
-            raise ZooError(f"{plan.strategy} declares a shift of {len(shift)} classes; there are {len(prior)}")
-        along = -math.fsum(a * p for a, p in zip(_centred(shift), prior, strict=True))
-        # With equal classes there is no imbalance to correct, and any weights are the user's own wish.
-        shares.append((plan.strategy, along / square if square > 1e-9 else 0.0))
-    total = math.fsum(share for _, share in shares)
-    said = " and ".join(f"{name} ({share:+.2f})" for name, share in shares)
-    if total < UNDER:
-        raise ZooError(
-            f"{said} favours the frequent classes (r = {total:+.2f}); "
-            "were counts given where inverse counts were meant?"
-        )
-    if total > OVER:
-        raise ZooError(f"the imbalance would be corrected {total:.2f} times over: {said}; choose one")
-    return total
-
-
-def _bias(plans: Sequence[Plan], statistics: ClassStatistics, corrected: float) -> tuple[float, ...] | None:
-    """The summed biases; each sees the log prior that training has left uncorrected."""
-    left = [value * (1.0 - corrected) for value in _centred(statistics.log_prior)]
-    biases = [plan.logit_bias(left) for plan in plans if plan.logit_bias is not None]
-    if len(biases) > 1:
-        names = " and ".join(plan.strategy for plan in plans if plan.logit_bias is not None)
-        raise ZooError(f"{names} each correct the logits for the class prior; choose one")
-    return tuple(biases[0]) if biases else None
 
 
 def bound_target(option: str) -> tuple[str | None, str]:
@@ -173,8 +256,8 @@ def bound_target(option: str) -> tuple[str | None, str]:
     return (target.strip(), text) if equals and "(" not in target else (None, option)
 
 
-def answers(options: Sequence[str], statistics: Sequence[ClassStatistics]) -> dict[str, Answer]:
-    """The answer for each target from options `STRATEGY` (for the first target) or `TARGET=STRATEGY`.
+def programs(options: Sequence[str], statistics: Sequence[ClassStatistics]) -> dict[str, Program]:
+    """The program of each target from options `STRATEGY` (for the first target) or `TARGET=STRATEGY`.
 
     Raises:
         OptionError: a target that there is not, or one that is named twice.
@@ -189,4 +272,4 @@ def answers(options: Sequence[str], statistics: Sequence[ClassStatistics]) -> di
         if name in texts:
             raise OptionError(f"two options for target {name!r}; join them with '+'", text=option, column=0)
         texts[name] = text
-    return {one.task.name: answer(texts.get(one.task.name, ""), one) for one in statistics}
+    return {one.task.name: program(texts.get(one.task.name, ""), one) for one in statistics}

@@ -10,6 +10,7 @@ from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.model.network import TaskHeads
 from zoo.specs import FreezeSchedule, Task
+from zoo.training.fitters.brought import Brought
 from zoo.training.fitters.lbfgs import FullBatch
 from zoo.training.fitters.record import Fitter, HeadFit
 from zoo.training.fitters.ridge import STRENGTHS, Ridge
@@ -52,7 +53,7 @@ def fit_on_features(
         answers: of the strategies, by task.
         settings: as of the loop. `lbfgs` and `ridge` use the metric, the device and the rates' `head_l2`
             alone.
-        fitter: `adamw` (the loop), `lbfgs` or `ridge`.
+        fitter: `adamw` (the loop), `lbfgs` or `ridge`; a strategy's head fitter goes before the loop.
         grid: of a sweep, from `zoo.training.fitters.sweep.grid_around`, or None for none.
         head_l2: as the user gave it; with None `ridge` chooses a strength on validation rows.
         progress: called now and then with rows seen and rows to see.
@@ -67,6 +68,8 @@ def fit_on_features(
         return logits
 
     job = (heads, heads, suffix, data, tasks, answers, settings)
+    if any(answer.head_fitter for answer in answers.values()):
+        return Brought(*job).fit(progress)
     if fitter == "lbfgs":
         return FullBatch(*job).fit(progress)
     if fitter == "ridge":

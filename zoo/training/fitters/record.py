@@ -14,7 +14,7 @@ from zoo.training.loop import Data, Fit, Settings
 from zoo.training.shared import Suffix
 from zoo.training.strategy import Answer
 
-Fitter = Literal["adamw", "lbfgs", "ridge"]
+Fitter = Literal["adamw", "lbfgs", "ridge", "strategy"]
 
 Job = tuple[nn.Module, TaskHeads, Suffix, Data, tuple[Task, ...], Mapping[str, Answer], Settings]
 """What a `Trainer` is made from, in order."""
