@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import DataError
-from zoo.metrics.learning_curve import fit_curve, fit_laws, law_json, need, rank_gains
+from zoo.metrics.learning_curve import Curve, Laws, fit_curve, fit_laws, law_json, need, rank_gains
 from zoo.metrics.subsets import Measured, measure, sizes_of, too_few
 
 SIZES = (10, 20, 40, 80, 160, 320)
@@ -70,6 +70,17 @@ def test_what_cannot_be_said_is_not_said(errors, target, why):
     assert found.state == "unknown"
     assert found.more is None
     assert re.search(why, found.why)
+
+
+def test_resamples_that_say_anything_say_nothing():
+    one, ten = np.ones(1), np.ones(10)
+    law = Laws(scale=0.25 * one, exponent=0.3 * one, floor=0 * one, unit=320.0)
+    either = np.repeat([0.15, 0.35], 5)
+    resampled = Laws(scale=either, exponent=0.15 * ten, floor=0 * ten, unit=320.0)
+    own = measured([0.6, 0.5, 0.45, 0.4, 0.3, 0.25])
+    found = need(Curve(measured=own, law=law, resampled=resampled, missed=(0.0, 0.0, 0.0)), 0.8)
+    assert found.state == "unknown"
+    assert "between none at all and more than can be said" in found.why
 
 
 def test_few_validation_rows_give_wide_intervals():

@@ -207,6 +207,8 @@ def need(curve: Curve, target: float) -> Need:
     if named > HORIZON * rows:
         return _unknown(f"the curve would have to hold for {named / rows:.0f} times the rows there are")
     low, high = np.sort(each)[[int(LOW * len(each)), int(HIGH * len(each))]]
+    if low <= rows and high > HORIZON * rows:
+        return _unknown("the resamples say anything between none at all and more than can be said")
     return Need(
         state="estimated",
         why="if the curve holds that far",
