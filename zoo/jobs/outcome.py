@@ -149,13 +149,14 @@ def _mistakes(data: Prepared, rows: NDArray[np.int64], frame: pl.DataFrame, task
             true=row[task.name],
             predicted=row[f"{task.name}.predicted"],
             probability=row[f"{task.name}.confidence"],
-            thumbnail=_jpeg(picture),
+            thumbnail=thumbnail_of(picture),
         )
         for row, picture in zip(wrong.iter_rows(named=True), pictures, strict=True)
     ]
 
 
-def _jpeg(pixels: Tensor) -> bytes:
+def thumbnail_of(pixels: Tensor) -> bytes:
+    """A small JPEG file of one image, uint8 (3, H, W)."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from zoo.report.pictures import data_uri, reliability_diagram, training_curves
 from zoo.report.scores import SPLITS, task_section, words
@@ -53,36 +53,41 @@ def render_report(
     """
     training = run["training"]
     tasks = [task_section(name, by_split) for name, by_split in metrics.items()]
-    return _template().render(
-        run=run,
-        backbone=run["backbone"],
-        data=run["data"],
-        freeze=run["freeze"],
-        training=training,
-        facts=_facts(run),
-        tasks=tasks,
-        reliability={task.name: reliability_diagram(task.calibration) for task in tasks},
-        counts=_counts(run["data"]),
-        intervals=_intervals(run["freeze"]),
-        panels=training_curves(history, training.get("best_epoch"), _borders(run["freeze"])),
-        best_epoch=training.get("best_epoch"),
-        mistakes=[(mistake, data_uri(mistake.thumbnail)) for mistake in mistakes],
-        bad_files_shown=BAD_FILES_SHOWN,
-        splits=SPLITS,
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            run=run,
+            backbone=run["backbone"],
+            data=run["data"],
+            freeze=run["freeze"],
+            training=training,
+            facts=_facts(run),
+            tasks=tasks,
+            reliability={task.name: reliability_diagram(task.calibration) for task in tasks},
+            counts=_counts(run["data"]),
+            intervals=_intervals(run["freeze"]),
+            panels=training_curves(history, training.get("best_epoch"), _borders(run["freeze"])),
+            best_epoch=training.get("best_epoch"),
+            mistakes=[(mistake, data_uri(mistake.thumbnail)) for mistake in mistakes],
+            bad_files_shown=BAD_FILES_SHOWN,
+            splits=SPLITS,
+        )
     )
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of this package, with the filters that pages share."""
+    found = Environment(
         loader=PackageLoader("zoo.report", package_path=""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "moment": moment, "plain": plain}
-    return environment.get_template("page.html.j2")
+    found.filters |= {"duration": duration, "moment": moment, "plain": plain}
+    return found
 
 
 def duration(seconds: float) -> str:

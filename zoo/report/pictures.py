@@ -88,7 +88,7 @@ def _draw(
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     dress(axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
@@ -110,7 +110,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
     dress(axes)
     axes.set_xlabel("probability of the predicted class", fontsize=9)
     axes.set_ylabel("share that is right", fontsize=9)
-    return _svg(figure)
+    return svg(figure)
 
 
 def dress(axes: Axes) -> None:
@@ -122,7 +122,8 @@ def dress(axes: Axes) -> None:
         spine.set_color(GREY)
 
 
-def _svg(figure: Figure) -> Markup:
+def svg(figure: Figure) -> Markup:
+    """A figure for a page: without labels of the user's, which the page writes."""
     held = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # Text stays text: small, sharp, in the page's font and colour. The salt makes the same run give the same page.
