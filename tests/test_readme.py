@@ -51,10 +51,11 @@ def test_the_options_of_its_commands_parse(line):
 
 
 def test_the_strategies_and_imputers_it_names_exist():
-    named = re.findall(r"`--(?:imbalance|impute) ([^`]+)`|`(class-weights\([^`]+)`", README)
-    assert len(named) >= 5
-    for pair in named:
-        text = pair[0] or pair[1]
+    pairs = re.findall(r"`--(?:imbalance|impute) ([^`]+)`|`(class-weights\([^`]+)`", README)
+    table = README.split("| where it acts | strategies |", maxsplit=1)[1].split("\n\n", maxsplit=1)[0]
+    named = [*(first or second for first, second in pairs), *re.findall(r"`([^`]+)`", table)]
+    assert len(named) >= 25
+    for text in named:
         if text.startswith("covariates="):
             check_options(TrainConfig(data="x", backbone="x", out=Path("x"), impute=(text,)))
         else:
