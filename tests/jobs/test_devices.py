@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +185,21 @@ def test_a_device_for_each_process(data, tmp_path):
         zoo.train(
             data, backbone="timm/test_resnet", weights="none", freeze="none", devices=2, device="cpu:0", out=tmp_path
         )
+
+
+def test_ctrl_c_at_a_terminal_saves_once_and_the_run_goes_on(data, environment, tmp_path):
+    """The whole foreground group gets the signal, as from a terminal."""
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "zoo", "train", str(data), "--backbone", "timm/test_resnet", "--weights", "none"]
+    words += ["--freeze", "none", "--size", "64", "--batch-size", "4", "--device", "cpu", "--epochs", "200"]
+    words += ["--devices", "2", "--save-every", "0", "--deterministic", "--quiet", "--out", str(out)]
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not (out / "checkpoint.safetensors").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert f"zoo train --resume {out}" in said
+    assert (out / "resume.json").exists()
+    assert not (out / "run.json").exists()

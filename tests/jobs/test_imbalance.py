@@ -112,9 +112,9 @@ def test_images_of_rare_classes_are_augmented_and_no_others(data, tmp_path, monk
     shown = []
     call = Augmenter.__call__
 
-    def watching(self, images, keys, view):
-        shown.append((self.parameters.rotate, len(images)))
-        return call(self, images, keys, view)
+    def watching(self, images, keys, view, rows=None):
+        shown.append((self.steps[0].rotate, len(images)))
+        return call(self, images, keys, view, rows)
 
     monkeypatch.setattr(Augmenter, "__call__", watching)
     train(data, tmp_path / "run", 'minority-augment(preset="light(rotate=77)")', epochs=2)

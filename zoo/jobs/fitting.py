@@ -203,12 +203,13 @@ def _planned(job: Job, kept: Mapping[str, Any] | None) -> Plan:
 
 def _trained(job: Job, frozen: Frozen, rates: Rates, found: Fit) -> dict[str, Any]:
     """Numbers that train, the heads' among them, and full learning rates, JSON values."""
-    sizes = {name: parameter.numel() for name, parameter in job.model.named_parameters()}
+    parameters = list(job.model.parameters())
     head = found.learning_rate if isinstance(found, HeadFit) else rates.head
     factor = job.intervals[job.interval].rate
     return {
-        "trainable_parameters": sum(sizes[name] for name in frozen.trainable),
-        "parameters": sum(sizes.values()),
+        # Of the model itself: a tail may have put other parameters into the heads than were there at freezing.
+        "trainable_parameters": sum(each.numel() for each in parameters if each.requires_grad),
+        "parameters": sum(each.numel() for each in parameters),
         "learning_rate": None if head is None else factor * head,
         "backbone_learning_rate": factor * rates.backbone if frozen.stages else None,
         "epochs_run": len(found.history),

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -59,8 +60,10 @@ def launch(folder: Path, devices: int, device: str | None, *, quiet: bool) -> No
         for rank in range(devices):
             environment = {**os.environ, **{name: str(value) for name, value in around.items()}}
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # What came of it is read from the run folder, not from their output.
-            started.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL))  # noqa: S603
+            # What came of it is read from the run folder, not from their output. Ctrl-C reaches them once, through this
+            # process: a second one would stop them before they have saved.
+            options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+            started.append(subprocess.Popen(words, env=environment, **options))  # noqa: S603
         with _passing_on(started):
             _wait(started)
     finally:

@@ -1,0 +1,138 @@
+"""Which freeze policy serves ELPV: accuracy and minutes of each, over several splits, with EfficientNet-Lite0.
+
+    python benchmarks/policies.py [--only last3 lp-ft …] [--seeds 3] [--folder RUNS]
+    python benchmarks/policies.py --report [--out benchmarks/results]
+
+Defective or functional, the demo's splits and its squeezed images. Each run is a run folder of `zoo train`: what is
+finished is not run again, and what was interrupted goes on where it was. The figures are those of test rows; the epoch
+is chosen on validation rows, as always. `--report` runs nothing: it prints the table and, with `--out`, writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import zoo
+from zoo.disk import cache_folder
+from zoo.probe import device_name
+
+COMMON = {
+    "backbone": "lite/efficientnet_lite0",
+    "target": ("defective",),
+    "crop": "squash",
+    "quiet": True,
+}
+POLICIES = {
+    "head": {"freeze": "head", "epochs": 10},
+    "last1": {"freeze": "last(1)", "epochs": 10},
+    "last2": {"freeze": "last(2)", "epochs": 10},
+    "last3": {"freeze": "last(3)", "epochs": 10},
+    "last3-rate": {"freeze": "last(3)", "epochs": 10, "backbone_lr": 3e-4},
+    "norm": {"freeze": "norm@last(3)", "epochs": 10, "backbone_lr": 1e-3},
+    "lora": {"freeze": "lora(r=8)@last(3)", "epochs": 10},
+    "lp-ft": {"freeze": "last(3)@lp-ft(2)", "epochs": 10, "backbone_lr": 3e-4},
+    "gradual": {"freeze": "last(3)@gradual(every=2)", "epochs": 10, "backbone_lr": 3e-4},
+    "everything": {"freeze": "none@lp-ft(1)", "epochs": 6, "backbone_lr": 3e-4},
+    "everything-light": {
+        "freeze": "none@lp-ft(1)",
+        "epochs": 12,
+        "backbone_lr": 3e-4,
+        "augment": "light(vertical=true)",
+        "ema": 0.99,
+        "label_smoothing": 0.1,
+    },
+}
+
+
+def run(folder, name, seed):
+    """One run, from where it is."""
+    out = folder / f"{name}-{seed}"
+    if (out / "run.json").exists():
+        return
+    started = time.perf_counter()
+    if (out / "resume.json").exists():
+        zoo.resume(out, quiet=True)
+    else:
+        zoo.train("elpv", out=out, seed=seed, overwrite=out.exists(), **COMMON, **POLICIES[name])
+    found = figures(folder, name, seed)
+    print(f"{name}, seed {seed}: accuracy {found['accuracy']:.4f} in {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def figures(folder, name, seed):
+    """Of a finished run, or None."""
+    out = folder / f"{name}-{seed}"
+    if not (out / "run.json").exists():
+        return None
+    scores = json.loads((out / "metrics.json").read_text())["defective"]["test"]
+    seconds = json.loads((out / "run.json").read_text())["seconds"]
+    return {
+        "seed": seed,
+        "accuracy": scores["accuracy"],
+        "balanced_accuracy": scores["balanced_accuracy"],
+        "minutes": seconds["total"] / 60,
+    }
+
+
+def report(folder, seeds):
+    """Every policy with a finished run."""
+    rows = []
+    for name, options in POLICIES.items():
+        runs = [found for seed in range(seeds) if (found := figures(folder, name, seed))]
+        if runs:
+            rows.append({"policy": name, "options": options, "runs": runs})
+    return rows
+
+
+def markdown(rows):
+    """The table."""
+    lines = ["| policy | options | splits | accuracy | balanced accuracy | minutes |", "|---|---|---:|---|---|---:|"]
+    for row in rows:
+        shown = {key: spread([own[key] for own in row["runs"]]) for key in ("accuracy", "balanced_accuracy")}
+        minutes = statistics.median(own["minutes"] for own in row["runs"])
+        options = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in row["options"].items())
+        lines.append(
+            f"| {row['policy']} | {options} | {len(row['runs'])} | {shown['accuracy']} | "
+            f"{shown['balanced_accuracy']} | {minutes:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def spread(values):
+    """Mean and standard deviation; of one value itself."""
+    mean = statistics.mean(values)
+    return f"{mean:.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks" / "policies")
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if not options.report:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(options.seeds):
+            for name in options.only:
+                run(options.folder, name, seed)
+    rows = report(options.folder, options.seeds)
+    print(markdown(rows))
+    if options.out:
+        today = datetime.now(UTC).date().isoformat()
+        machine = {"device": device_name(torch.device("cpu")), "torch": torch.__version__}
+        content = {"date": today, "machine": machine, "backbone": COMMON["backbone"], "rows": rows}
+        path = options.out / f"policies-{today}.json"
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
