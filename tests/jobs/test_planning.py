@@ -208,7 +208,7 @@ def test_explaining_leaves_no_run_folder(plan, tmp_path):
 
 
 def test_a_plan_leaves_the_network_as_it_was(shape_folder, tmp_path, monkeypatch):
-    from zoo.jobs.train import Clock, _start
+    from zoo.jobs.train import Clock, start_job
 
     monkeypatch.setattr("zoo.jobs.measuring.WORTH_MEASURING", 1)
     config = TrainConfig(
@@ -222,7 +222,7 @@ def test_a_plan_leaves_the_network_as_it_was(shape_folder, tmp_path, monkeypatch
         batch_size=8,
         quiet=True,
     )
-    job = _start(config, Reporter(quiet=True), Clock(), claimed=False)
+    job = start_job(config, Reporter(quiet=True), Clock(), claimed=False)
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.")
     before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     required = [parameter.requires_grad for parameter in job.model.parameters()]

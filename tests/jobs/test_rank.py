@@ -12,6 +12,9 @@ from zoo.cli import main
 from zoo.errors import DataError, OptionError, UnknownNameError, ZooError
 from zoo.jobs.rank_cell import fine_tune, score_backbone
 
+TAGGED = "timm/test_vit.r160_in1k"
+"""With `--weights none` a contradiction, which its own process finds."""
+
 TRAIN = {"size": 64, "device": "cpu", "batch_size": 8, "metric": "balanced_accuracy"}
 
 
@@ -72,12 +75,13 @@ def test_a_short_fine_tuning_scores_on_held_out_training_rows(shape_folder):
 
 def test_the_grid_keeps_rows_and_failures_are_rows(shape_folder, tmp_path, capsys):
     data, out = shape_folder(24, 24), tmp_path / "rank"
-    words = ["rank", str(data), "--backbones", "timm/test_resnet", "timm/test_vit", "--weights", "none"]
+    words = ["rank", str(data), "--backbones", "timm/test_resnet", TAGGED, "--weights", "none"]
     words += ["--size", "64", "--folds", "3", "--epochs", "2", "--out", str(out), "--device", "cpu", "--budget", "1h"]
     assert main(words) == 0
     shown = capsys.readouterr()
     assert "timm/test_resnet" in shown.out
-    assert "no score    timm/test_vit" in shown.out  # it takes images of its own size alone
+    assert f"no score    {TAGGED}: ZooError: {TAGGED} names the weights" in shown.out
+    assert "timm/test_resnet_" not in shown.out  # a name is no pattern
     assert "best within 3600 s: timm/test_resnet" in shown.out
     assert "random weights, which say little" in shown.out
     assert (out / "pareto.png").read_bytes().startswith(b"\x89PNG")
@@ -123,7 +127,13 @@ def test_one_class_is_refused(shape_folder, tmp_path):
 
 
 def test_where_nothing_can_be_scored_each_reason_is_said(shape_folder, tmp_path):
-    with pytest.raises(ZooError, match=r"no backbone could be scored; --retry tries again:\n  timm/test_vit: "):
-        zoo.rank(
-            shape_folder(12, 12), backbones="timm/test_vit", weights="none", size=63, device="cpu", out=tmp_path / "r"
-        )
+    with pytest.raises(
+        ZooError, match=r"no backbone could be scored; --retry tries again:\n  timm/test_vit.r160_in1k: "
+    ):
+        zoo.rank(shape_folder(24, 24), backbones=TAGGED, weights="none", device="cpu", out=tmp_path / "rank")
+
+
+def test_a_name_whose_weights_are_not_here_is_refused(shape_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.registry.origins.Disk.holds", lambda self, origin: origin.endswith("test_vit2.r160_in1k"))
+    with pytest.raises(UnknownNameError, match="no weights of timm/test_vit lie on this disk"):
+        zoo.rank(shape_folder(24, 24), backbones="timm/test_vit", on_disk=True, out=tmp_path / "rank")

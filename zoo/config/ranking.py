@@ -33,7 +33,7 @@ class RankConfig:
     data: Positional[str]
     """Folder, CSV or Parquet file, or the name of a data set."""
     backbones: tuple[str, ...]
-    """Names or globs over source/model or source/model.tag, as `zoo list` takes them."""
+    """Names, as source/model or source/model.tag, or globs over them; a word that is no name matches anywhere."""
     out: Path = Path("runs/rank")
     """Folder for rank.json, pareto.png and rows.jsonl, by which the command goes on."""
     on_disk: bool = False

@@ -18,7 +18,7 @@ from zoo.config import ListConfig, RankConfig, TrainConfig
 from zoo.data.labels import fix_tasks
 from zoo.data.splits import make_splits
 from zoo.data.table import Table
-from zoo.errors import OptionError, ZooError
+from zoo.errors import OptionError, UnknownNameError, ZooError
 from zoo.grid.rows import Cell, Row
 from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
@@ -175,18 +175,28 @@ def _train(config: RankConfig, name: str) -> TrainConfig:
 
 
 def _names(config: RankConfig) -> list[str]:
-    """Names of the backbones, with a tag where the pattern or --on-disk leaves out the first one."""
-    chosen = choose(ListConfig(pattern=config.backbones, on_disk=config.on_disk))
+    """Names of the backbones, with a tag where the pattern names one, or --on-disk leaves out the first one.
+
+    Raises:
+        UnknownNameError: a pattern that no backbone matches, or none whose weights lie on this disk.
+    """
     whole = {row.name: row.entry.weights for row in catalogue().rows}
     names: list[str] = []
-    for row in chosen.rows:
-        weights = row.entry.weights
-        if weights == whole[row.name] or config.weights:
-            names.append(row.name)
-            continue
-        kept = weights[:1] if config.on_disk else weights
-        names += [row.name if each == whole[row.name][0] else f"{row.name}.{each.tag}" for each in kept]
-    return names
+    for pattern in config.backbones:
+        rows = choose(ListConfig(pattern=(pattern,), on_disk=config.on_disk)).rows
+        if pattern in whole:  # a name means this backbone, and not each whose name begins so
+            rows = tuple(row for row in rows if row.name == pattern)
+        if not rows:
+            raise UnknownNameError(f"no weights of {pattern} lie on this disk; leave out --on-disk to fetch them")
+        for row in rows:
+            weights = row.entry.weights
+            if config.on_disk:
+                names.append(row.name if weights[0] == whole[row.name][0] else f"{row.name}.{weights[0].tag}")
+            elif weights == whole[row.name]:
+                names.append(row.name)
+            else:
+                names += [f"{row.name}.{each.tag}" for each in weights]
+    return list(dict.fromkeys(names))
 
 
 def _fingerprint(config: RankConfig) -> str:
