@@ -192,7 +192,7 @@ def _names(config: RankConfig) -> list[str]:
             weights = row.entry.weights
             if config.on_disk:
                 names.append(row.name if weights[0] == whole[row.name][0] else f"{row.name}.{weights[0].tag}")
-            elif weights == whole[row.name]:
+            elif weights == whole[row.name] and not pattern.lower().startswith(f"{row.name}.".lower()):
                 names.append(row.name)
             else:
                 names += [f"{row.name}.{each.tag}" for each in weights]
