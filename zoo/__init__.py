@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.jobs.find_lr import find_lr
     from zoo.jobs.listing import list_backbones
     from zoo.jobs.predict import predict
+    from zoo.jobs.rank import rank
     from zoo.jobs.train import resume, train
     from zoo.model.freeze import freeze
     from zoo.model.load import adapt_head, load
@@ -31,6 +32,7 @@ _HOMES = {
     "list_backbones": "zoo.jobs.listing",
     "load": "zoo.model.load",
     "predict": "zoo.jobs.predict",
+    "rank": "zoo.jobs.rank",
     "resume": "zoo.jobs.train",
     "train": "zoo.jobs.train",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "list_backbones",
     "load",
     "predict",
+    "rank",
     "resume",
     "train",
 ]

@@ -18,6 +18,8 @@ COMMANDS = {
     "check": "check that backbones and plugins keep the contract",
     "plugins": "list the installed plugins and what failed to load",
     "new-plugin": "write a plugin that installs and passes its checks",
+    "rank": "rank backbones on your own images, with their speed and memory here",
+    "plan": "say what a run would cost before anything is trained",
     "train": "fine-tune a backbone on images and leave a run folder",
     "evaluate": "score a run on labelled data",
     "predict": "predict the classes of images with a run",

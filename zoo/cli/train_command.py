@@ -89,7 +89,7 @@ def show_plans(plans: Sequence[tuple[Interval, Plan]], *, as_json: bool) -> None
     from zoo.features.plan import table
 
     if as_json:
-        write_json([_plan_json(interval, plan) for interval, plan in plans])
+        write_json([plan_json(interval, plan) for interval, plan in plans])
         return
     for interval, plan in plans:
         if len(plans) > 1:
@@ -99,7 +99,8 @@ def show_plans(plans: Sequence[tuple[Interval, Plan]], *, as_json: bool) -> None
             write(f"  {decision.what}: {decision.choice} ({decision.why})")
 
 
-def _plan_json(interval: Interval, plan: Plan) -> dict[str, Any]:
+def plan_json(interval: Interval, plan: Plan) -> dict[str, Any]:
+    """An interval, every way in which it could compute, and what was decided; JSON values."""
     return {
         "epochs": [interval.start + 1, interval.stop],
         "policy": interval.policy.text,

@@ -5,6 +5,7 @@ from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
 from zoo.config.export import ExportConfig
 from zoo.config.kit import CheckConfig, NewPluginConfig
+from zoo.config.ranking import PlanConfig, RankConfig
 from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, ResumeConfig, TrainConfig
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "InfoConfig",
     "ListConfig",
     "NewPluginConfig",
+    "PlanConfig",
     "PluginsConfig",
     "PredictConfig",
+    "RankConfig",
     "ResumeConfig",
     "TrainConfig",
 ]

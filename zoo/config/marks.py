@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tyro.conf import Positional, UseAppendAction, arg
+    from tyro.conf import Positional, Suppress, UseAppendAction, arg
 else:
 
     class _Mark:
@@ -25,6 +25,6 @@ else:
 
             return getattr(tyro.conf, self.name)(**options)
 
-    Positional, UseAppendAction, arg = map(_Mark, ("Positional", "UseAppendAction", "arg"))
+    Positional, Suppress, UseAppendAction, arg = map(_Mark, ("Positional", "Suppress", "UseAppendAction", "arg"))
 
-__all__ = ["Positional", "UseAppendAction", "arg"]
+__all__ = ["Positional", "Suppress", "UseAppendAction", "arg"]

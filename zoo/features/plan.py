@@ -85,6 +85,15 @@ class Room:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What alternatives are computed from."""
+
+    seconds: Seconds
+    size: Size
+    room: Room
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alternative:
     """One way to run, and what it would cost.
 

@@ -31,31 +31,37 @@ class Measured:
         compute: the way.
         seconds: of one image through each part.
         why: a sentence.
+        ruled: whether rules decide, because measuring does not pay.
         whole_alone: why it does not run on what crosses the boundary, or an empty string.
     """
 
     compute: Compute
     seconds: Seconds
     why: str
+    ruled: bool = False
     whole_alone: str = ""
 
 
-def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
+def measure(job: Job, boundary: Boundary, chosen: Chosen | None, *, always: bool = False) -> Measured:
     """Measure, or read what an earlier run measured for the same work on this machine; by rule where it does not pay.
 
     Args:
         job: the model's layout is set to what is chosen.
         boundary: where the backbone is cut.
         chosen: the prefix, where there is one.
+        always: whether what the rule takes is measured too.
     """
     ways = _ways(job, boundary, chosen)
     passes = job.epochs * len(job.data.splits.train)
-    if job.config.deterministic or passes < WORTH_MEASURING:
+    ruled = job.config.deterministic or passes < WORTH_MEASURING
+    if ruled and always:
+        ways = ways[-1:]
+    if job.config.deterministic or (ruled and not always):
         why = f"by rule: {passes} steps of an image are too few to measure"
         why = "by rule; nothing was measured (--deterministic)" if job.config.deterministic else why
         rule = ways[-1]
         job.model.to(memory_format=rule.layout)
-        return Measured(compute=rule, seconds=Seconds(prefix=chosen.seconds if chosen else None), why=why)
+        return Measured(compute=rule, seconds=Seconds(prefix=chosen.seconds if chosen else None), why=why, ruled=True)
     images = job.batch_size if boundary.whole else TIMED_IMAGES[job.device.type]
     where = job.cache / "speeds" / f"{_key(job, boundary, chosen, ways, images)}.json"
     found, read = remembered(where, lambda: _timed(job, boundary, chosen, ways, images))
@@ -81,7 +87,7 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None) -> Measured:
         whole_eval=whole[1],
     )
     alone = "the rest of the network does not run on what is kept" if part == "whole" and boundary.there else ""
-    return Measured(compute=best, seconds=seconds, why=said, whole_alone=alone)
+    return Measured(compute=best, seconds=seconds, why=said, ruled=ruled, whole_alone=alone)
 
 
 def _ways(job: Job, boundary: Boundary, chosen: Chosen | None) -> list[Compute]:

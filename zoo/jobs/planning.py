@@ -16,7 +16,7 @@ from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
 from zoo.features.extract import View, extract, missing_rows, prefix_features
 from zoo.features.memory import available_memory
-from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Mode, Room, Size, alternatives
+from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Room, Size, alternatives
 from zoo.features.prefix import Prefix, Recipe, weights_digest
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure
@@ -40,6 +40,7 @@ class Plan:
         resident: whether cached rows are held in memory.
         found: every way and what it would cost, the one that is taken first.
         decisions: what was decided and why.
+        basis: what those costs rest on; None where the plan is that of an earlier run.
     """
 
     boundary: Boundary
@@ -51,6 +52,7 @@ class Plan:
     resident: bool
     found: tuple[Alternative, ...]
     decisions: tuple[Decision, ...]
+    basis: Basis | None = None
 
     @property
     def prefix(self) -> Prefix:
@@ -102,8 +104,13 @@ def plan_again(job: Job, kept: Mapping[str, Any], why: str) -> Plan:
     )
 
 
-def make_plan(job: Job) -> Plan:
-    """Plan a run; measures for a few seconds unless `--deterministic` forbids it."""
+def make_plan(job: Job, *, always: bool = False) -> Plan:
+    """Plan a run; measures for a few seconds unless `--deterministic` forbids it.
+
+    Args:
+        job: the run.
+        always: whether steps too few to be worth it are measured too, so that costs are known; rules decide as before.
+    """
     data, model, config = job.data, job.model, job.config
     model.to(job.device)
     pixels = data.images.pixels(np.resize(data.splits.train, 3))
@@ -113,14 +120,14 @@ def make_plan(job: Job) -> Plan:
     views = config.views if job.augmenter else None
     if job.augmenter and boundary.there and config.views is None:
         views = min(DEFAULT_VIEWS, job.epochs)
-    measured = measure(job, boundary, chosen)
+    measured = measure(job, boundary, chosen, always=always)
     seconds = measured.seconds
     size, room = _size(job, boundary, chosen, digest, views), _room(job)
     refused = _refused(job, boundary)
     if measured.whole_alone:
         refused["cached"] = refused["live"] = measured.whole_alone
     found = alternatives(seconds, size, room, refused)
-    if seconds.suffix is None and seconds.whole is None:  # nothing was measured
+    if measured.ruled:
         order: tuple[Mode, ...] = ("cached", "live", "whole")
         found = tuple(sorted(found, key=lambda each: (bool(each.refused), order.index(each.mode))))
     mode = found[0].mode
@@ -145,6 +152,7 @@ def make_plan(job: Job) -> Plan:
         resident=resident,
         found=found,
         decisions=tuple(decisions),
+        basis=Basis(seconds=seconds, size=size, room=room),
     )
 
 

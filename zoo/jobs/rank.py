@@ -1,0 +1,349 @@
+"""`zoo rank`: backbones ranked on one's own images, by scores on training rows, with speed and memory measured here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from zoo.config import ListConfig, RankConfig, TrainConfig
+from zoo.data.labels import fix_tasks
+from zoo.data.splits import make_splits
+from zoo.data.table import Table
+from zoo.errors import OptionError, UnknownNameError, ZooError
+from zoo.grid.rows import Cell, Row
+from zoo.grid.run import failed, run_grid
+from zoo.grid.worker import Limits
+from zoo.jobs.choosing import choose
+from zoo.jobs.data import read
+from zoo.jobs.options import check_options
+from zoo.jobs.progress import Reporter
+from zoo.jobs.rank_choice import Ranked, Take, in_order, pareto, parse_memory, parse_time, takes
+from zoo.metrics.choice import LOWER_IS_BETTER, check_metric
+from zoo.registry.catalogue import catalogue
+from zoo.registry.digest import package_digest
+from zoo.registry.lookup import SOURCES
+from zoo.registry.near import suggest
+from zoo.report.pareto_picture import pareto_picture
+from zoo.run.files import to_json, write_whole
+from zoo.specs import parse_schedule
+
+FORMAT = 1
+TASK = "zoo.jobs.rank_cell"
+PRELOAD = (TASK, "timm", "torchvision")
+FIRST_EPOCHS = 2
+"""Of the first rung of successive halving; each later one has twice as many."""
+
+MEMORY_SHARE = 0.9
+"""Of the machine's memory: a process that takes more is stopped, before the system stops something."""
+
+CARRIED: tuple[str, ...] = (
+    "data",
+    "image",
+    "target",
+    "group",
+    "split",
+    "stratify",
+    "test_fraction",
+    "val_fraction",
+    "size",
+    "crop",
+)
+CARRIED += ("batch_size", "metric", "seed", "device", "weights")
+"""Options that a backbone's process gets as `zoo train` would."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Backbones in order, the best first.
+
+    Attributes:
+        folder: where `rank.json`, `pareto.png` and `rows.jsonl` are.
+        rows: of those that were scored: scores, speed, memory; JSON values.
+        failures: by backbone, why it has no score.
+        front: names on the Pareto front of metric and speed, the fastest first.
+        takes: which to take, by question.
+        notes: what is to be known beside the figures.
+    """
+
+    folder: Path
+    rows: tuple[Mapping[str, Any], ...]
+    failures: Mapping[str, str]
+    front: tuple[str, ...]
+    takes: tuple[Take, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in `rank.json`."""
+        return {
+            "format": FORMAT,
+            "rows": list(self.rows),
+            "failures": dict(self.failures),
+            "pareto": list(self.front),
+            "take": [asdict(each) for each in self.takes],
+            "notes": list(self.notes),
+        }
+
+
+def rank(data: str | Path, *, backbones: str | Sequence[str], **options: Any) -> Ranking:
+    """Rank backbones on images; the same as `zoo rank`.
+
+    Args:
+        data: folder, CSV or Parquet file, or the name of a data set.
+        backbones: globs over `source/model`.
+        options: fields of `zoo.config.RankConfig`, such as `metric="macro_f1"`, `budget="10m"`, `out="runs/rank"`.
+
+    Raises:
+        ZooError: with one clear message, for everything that the caller can mend.
+    """
+    known = [field.name for field in fields(RankConfig)]
+    for name in options:
+        if name not in known:
+            raise ZooError(f"rank has no option {name!r}{suggest(name, known)}")
+    patterns = (backbones,) if isinstance(backbones, str) else tuple(backbones)
+    given = {"quiet": True, **options}
+    given["target"] = (given["target"],) if isinstance(given.get("target"), str) else tuple(given.get("target", ()))
+    given["out"] = Path(given.get("out", RankConfig.out))
+    config = RankConfig(data=str(data), backbones=patterns, **given)
+    return run_rank(config, Reporter(quiet=config.quiet))
+
+
+def run_rank(config: RankConfig, reporter: Reporter) -> Ranking:
+    """Score every backbone in a process of its own, fine-tune the best where asked, and say which to take.
+
+    Raises:
+        UnknownNameError: a pattern that no backbone matches, or no such metric.
+        OptionError: a number, time or size that cannot be.
+        DataError: the data have one class only, or cannot be split.
+        ZooError: no backbone could be scored; says why.
+    """
+    limits = _check(config)
+    names = _names(config)
+    digest = _fingerprint(config)
+    rows = _run([_cell(config, name, digest, "score_backbone") for name in names], config, reporter, "scoring")
+    scored = {name: row.result for name, row in zip(names, rows, strict=True) if not failed(row)}
+    failures = {name: row.message for name, row in zip(names, rows, strict=True) if failed(row)}
+    if not scored:
+        said = "\n".join(f"  {name}: {why}" for name, why in failures.items())
+        raise ZooError(f"no backbone could be scored; --retry tries again:\n{said}")
+    peaks = {name: row.peak_mib for name, row in zip(names, rows, strict=True)}
+    ranked = [_ranked(name, result) for name, result in scored.items()]
+    ranked = _halving(config, ranked, digest, reporter, failures) if config.finetune else ranked
+    return _written(config, scored, peaks, ranked, failures, limits)
+
+
+def _check(config: RankConfig) -> tuple[float | None, int | None]:
+    """Refuse what can be refused before anything is read; the budgets."""
+    check_metric(config.metric)
+    for name, least in {"folds": 2, "jobs": 1, "epochs": 1, "finetune": 0, "batch_size": 1}.items():
+        if getattr(config, name) < least:
+            raise OptionError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(config, name)}")
+    if config.rows is not None and config.rows < 2 * config.folds:
+        raise OptionError(f"--rows must be at least twice --folds, {2 * config.folds}, not {config.rows}")
+    if not config.seconds > 0:
+        raise OptionError(f"--seconds must be positive, not {config.seconds}")
+    schedule = parse_schedule(config.freeze)
+    if config.finetune and (schedule.head_alone or schedule.policy is None):
+        raise OptionError(
+            "--finetune trains part of the backbone for a short time; say which with --freeze, as in "
+            '--freeze "last(1)": with the head alone the cross-validated probe says it all'
+        )
+    check_options(_train(config, "source/model"))
+    budget = None if config.budget is None else parse_time(config.budget)
+    return budget, None if config.memory is None else parse_memory(config.memory)
+
+
+def _train(config: RankConfig, name: str) -> TrainConfig:
+    """The fine-tuning that is ranked for."""
+    carried: dict[str, Any] = {field: getattr(config, field) for field in CARRIED}
+    return TrainConfig(
+        backbone=name,
+        out=config.out,
+        freeze=config.freeze,
+        epochs=config.epochs,
+        random_frozen=config.weights == "none",
+        **carried,
+    )
+
+
+def _names(config: RankConfig) -> list[str]:
+    """Names of the backbones, with a tag where the pattern names one, or --on-disk leaves out the first one.
+
+    Raises:
+        UnknownNameError: a pattern that no backbone matches, or none whose weights lie on this disk.
+    """
+    whole = {row.name: row.entry.weights for row in catalogue().rows}
+    names: list[str] = []
+    for pattern in config.backbones:
+        rows = choose(ListConfig(pattern=(pattern,), on_disk=config.on_disk)).rows
+        if pattern in whole:  # a name means this backbone, and not each whose name begins so
+            rows = tuple(row for row in rows if row.name == pattern)
+        if not rows:
+            raise UnknownNameError(f"no weights of {pattern} lie on this disk; leave out --on-disk to fetch them")
+        for row in rows:
+            weights = row.entry.weights
+            if config.on_disk:
+                names.append(row.name if weights[0] == whole[row.name][0] else f"{row.name}.{weights[0].tag}")
+            elif weights == whole[row.name] and not pattern.lower().startswith(f"{row.name}.".lower()):
+                names.append(row.name)
+            else:
+                names += [f"{row.name}.{each.tag}" for each in weights]
+    return list(dict.fromkeys(names))
+
+
+def _fingerprint(config: RankConfig) -> str:
+    """Hash of the table and of its files' sizes and times, so that other data are other rows.
+
+    Raises:
+        DataError: the data cannot be read or split, or have one class only.
+    """
+    table = read(_train(config, "source/model"))
+    usable = torch.ones(len(table), dtype=torch.bool).numpy()
+    splits = make_splits(table, usable, test=config.test_fraction, val=config.val_fraction, seed=config.seed)
+    fix_tasks(table, splits.train)
+    return _digest(table)
+
+
+def _digest(table: Table) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    total.update(table.frame.write_csv().encode())
+    for path in table.paths:
+        try:
+            held = path.stat()
+            total.update(f"{held.st_size}:{held.st_mtime_ns};".encode())
+        except OSError:
+            total.update(b"missing;")
+    return total.hexdigest()
+
+
+def _cell(config: RankConfig, name: str, digest: str, task: str, epochs: int | None = None) -> Cell:
+    train = {field: getattr(config, field) for field in CARRIED}
+    # Relative to where this is run, which is no part of what comes out.
+    train["data"] = str(Path(config.data).resolve()) if Path(config.data).exists() else config.data
+    train |= {"backbone": name, "random_frozen": config.weights == "none"}
+    parameters = {
+        "train": json.loads(json.dumps(train)),
+        "data": digest,
+        "folds": config.folds,
+        "rows": config.rows,
+        "freeze": config.freeze,
+        "epochs": epochs or config.epochs,
+    }
+    return Cell(task=f"{TASK}:{task}", parameters=parameters, seed=config.seed, context=_context(name))
+
+
+def _context(name: str) -> dict[str, str]:
+    """Versions and code that the outcome depends on."""
+    plugin = SOURCES.home(name.rpartition("/")[0])
+    code = package_digest("zoo") + package_digest(plugin.module.partition(".")[0])
+    return {
+        "backbone-zoo": version("backbone-zoo"),
+        "torch": torch.__version__,
+        plugin.distribution: plugin.version,
+        "code": hashlib.blake2b(code.encode(), digest_size=8).hexdigest(),
+    }
+
+
+def _run(cells: Sequence[Cell], config: RankConfig, reporter: Reporter, title: str) -> list[Row]:
+    threads = max(1, (os.cpu_count() or 1) // config.jobs)
+    mib = MEMORY_SHARE * psutil.virtual_memory().total / 2**20
+    with reporter.bar(title, "backbones") as progress:
+        return run_grid(
+            cells,
+            config.out / "rows.jsonl",
+            jobs=config.jobs,
+            limits=Limits(seconds=config.seconds, mib=mib, threads=threads),
+            retry=failed if config.retry else None,
+            preload=PRELOAD,
+            progress=progress,
+            each=lambda row: reporter.say(_line(row)),
+        )
+
+
+def _line(row: Row) -> str:
+    name = row.parameters["train"]["backbone"]
+    if failed(row):
+        return f"{name}: {row.status}: {row.message}"
+    value = row.result["value"] if "value" in row.result else row.result["probe"]["mean"]
+    return f"{name}: {row.parameters['train']['metric']} {value:.3f}, {row.seconds:.0f} s"
+
+
+def _ranked(name: str, result: Mapping[str, Any]) -> Ranked:
+    return Ranked(
+        name=name,
+        value=result["probe"]["mean"],
+        images_per_second=result["images_per_second"],
+        seconds=result["run_seconds"],
+        memory=result["run_memory"],
+    )
+
+
+def _halving(
+    config: RankConfig, ranked: list[Ranked], digest: str, reporter: Reporter, failures: dict[str, str]
+) -> list[Ranked]:
+    """Successive halving (Jamieson & Talwalkar 2016): the better half of each rung trains anew for twice as long."""
+    found = {row.name: row for row in ranked}
+    sign = 1 if config.metric in LOWER_IS_BETTER else -1
+    left = [row.name for row in in_order(ranked, config.metric)][: config.finetune]
+    rung, epochs = 1, FIRST_EPOCHS
+    while left:
+        cells = [_cell(config, name, digest, "fine_tune", epochs) for name in left]
+        rows = dict(zip(left, _run(cells, config, reporter, f"fine-tuning for {epochs} epochs"), strict=True))
+        for name, row in rows.items():
+            if failed(row):
+                failures[f"{name}, fine-tuned for {epochs} epochs"] = row.message
+            else:
+                found[name] = replace(found[name], rung=rung, tuned=row.result["value"])
+        good = sorted((name for name in left if not failed(rows[name])), key=lambda n: sign * (found[n].tuned or 0.0))
+        left = good[: (len(good) + 1) // 2] if len(good) > 1 else []
+        rung, epochs = rung + 1, 2 * epochs
+    return list(found.values())
+
+
+def _written(
+    config: RankConfig,
+    scored: Mapping[str, Mapping[str, Any]],
+    peaks: Mapping[str, float],
+    ranked: Sequence[Ranked],
+    failures: Mapping[str, str],
+    limits: tuple[float | None, int | None],
+) -> Ranking:
+    ordered, front = in_order(ranked, config.metric), pareto(ranked, config.metric)
+    rows = tuple(
+        {"backbone": row.name, "rung": row.rung, "tuned": row.tuned, "peak_mib": peaks[row.name], **scored[row.name]}
+        for row in ordered
+    )
+    found = Ranking(
+        folder=config.out,
+        rows=rows,
+        failures=failures,
+        front=tuple(row.name for row in front),
+        takes=tuple(takes(ranked, config.metric, budget=limits[0], memory=limits[1])),
+        notes=_notes(rows),
+    )
+    write_whole(config.out / "rank.json", to_json(found.to_json()))
+    points = [(row.name, row.images_per_second, row.value, scored[row.name]["probe"]["spread"]) for row in ordered]
+    write_whole(config.out / "pareto.png", pareto_picture(points, found.front, config.metric))
+    return found
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    said = []
+    random = [row["backbone"] for row in rows if row["weights"] == "none"]
+    if random:
+        said.append(f"random weights, which say little about what training would make of them: {', '.join(random)}")
+    lost = rows[0]["classes_left_out"]
+    if lost:
+        said.append(f"classes with too few training rows to be scored: {', '.join(lost)}")
+    probe = rows[0]["probe"]["spread"]
+    if len(rows) > 1 and abs(rows[0]["probe"]["mean"] - rows[1]["probe"]["mean"]) < probe:
+        said.append(f"the first two are nearer to each other than the spread over the folds ({probe:.3f})")
+    return tuple(said)
