@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.jobs.bench import bench
     from zoo.jobs.evaluate import evaluate
     from zoo.jobs.export import export
     from zoo.jobs.find_lr import find_lr
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "adapt_head": "zoo.model.load",
+    "bench": "zoo.jobs.bench",
     "evaluate": "zoo.jobs.evaluate",
     "export": "zoo.jobs.export",
     "find_lr": "zoo.jobs.find_lr",
@@ -35,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "adapt_head",
+    "bench",
     "evaluate",
     "export",
     "find_lr",

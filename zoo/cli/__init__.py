@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "score a run on labelled data",
     "predict": "predict the classes of images with a run",
     "export": "write a run as ONNX, a torch program or safetensors, with a model card",
+    "bench": "measure how fast backbones fine-tune here, under each freeze policy",
     "cache": "show what the cache holds, or clear it",
     "demo": "fine-tune on real solar-cell images, offline, beside published figures",
 }
