@@ -23,7 +23,9 @@ from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
 
-FUSED = {"_to_copy", "clone", "copy_", "detach", "zeros_like", "empty_like", "ones_like", "fill_", "zero_"}
+FUSED = frozenset(
+    {"_to_copy", "_unsafe_view", "clone", "copy_", "detach", "empty_like", "fill_", "ones_like", "zero_", "zeros_like"}
+)
 """Operations without the tag of pointwise ones that move data only because nothing was fused."""
 
 GATHERS = {"index_select", "index", "embedding", "gather"}
