@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.jobs.advise import advise
+    from zoo.jobs.bench import bench
     from zoo.jobs.evaluate import evaluate
     from zoo.jobs.export import export
     from zoo.jobs.find_lr import find_lr
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "adapt_head": "zoo.model.load",
     "advise": "zoo.jobs.advise",
+    "bench": "zoo.jobs.bench",
     "evaluate": "zoo.jobs.evaluate",
     "export": "zoo.jobs.export",
     "find_lr": "zoo.jobs.find_lr",
@@ -40,6 +42,7 @@ _HOMES = {
 __all__ = [
     "adapt_head",
     "advise",
+    "bench",
     "evaluate",
     "export",
     "find_lr",

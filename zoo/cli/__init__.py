@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "predict the classes of images with a run",
     "export": "write a run as ONNX, a torch program or safetensors, with a model card",
     "advise": "say which class needs more images, and find near-duplicates and doubtful labels",
+    "bench": "measure how fast backbones fine-tune here, under each freeze policy",
     "cache": "show what the cache holds, or clear it",
     "demo": "fine-tune on real solar-cell images, offline, beside published figures",
 }

@@ -1,6 +1,7 @@
 """What each command takes: one frozen dataclass a command, from which the command line and its help are made."""
 
 from zoo.config.advice import AdviseConfig
+from zoo.config.bench import BenchConfig
 from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
 from zoo.config.export import ExportConfig
@@ -10,6 +11,7 @@ from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, ResumeCon
 
 __all__ = [
     "AdviseConfig",
+    "BenchConfig",
     "CacheConfig",
     "CheckConfig",
     "DemoConfig",
