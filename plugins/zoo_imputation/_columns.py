@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 
 from zoo.specs import CovariateColumns, TrainView
+from zoo_imputation._layout import Arrays, check_columns, training_columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -36,17 +37,14 @@ class ColumnFill:
         Raises:
             ValueError: other columns, another order or other categories than those it was fitted on.
         """
-        for part in ("numeric_names", "categorical_names", "categories"):
-            fitted, given = getattr(self, part), getattr(columns, part)
-            if fitted != given:
-                raise ValueError(f"the imputer was fitted on {part} {fitted}, not {given}")
+        check_columns(self, columns)
         return dataclasses.replace(
             columns,
             numeric=np.where(np.isnan(columns.numeric), self.numeric, columns.numeric),
             categorical=np.where(columns.categorical == -1, self.categorical, columns.categorical),
         )
 
-    def save(self) -> tuple[Mapping[str, NDArray[np.generic]], Mapping[str, Any]]:
+    def save(self) -> tuple[Arrays, Mapping[str, Any]]:
         """Arrays and JSON values that `load_columns` takes back."""
         values = {
             "numeric_names": list(self.numeric_names),
@@ -56,7 +54,7 @@ class ColumnFill:
         return {"numeric": self.numeric, "categorical": self.categorical}, values
 
 
-def load_columns(arrays: Mapping[str, NDArray[np.generic]], values: Mapping[str, Any]) -> ColumnFill:
+def load_columns(arrays: Arrays, values: Mapping[str, Any]) -> ColumnFill:
     """The inverse of `ColumnFill.save`."""
     return ColumnFill(
         numeric_names=tuple(values["numeric_names"]),
@@ -67,7 +65,7 @@ def load_columns(arrays: Mapping[str, NDArray[np.generic]], values: Mapping[str,
     )
 
 
-def fit_columns(view: TrainView, *, numeric: Literal["mean", "most_frequent"]) -> ColumnFill:
+def fit_columns(view: TrainView, *, numeric: Literal["mean", "median", "most_frequent"]) -> ColumnFill:
     """Learn one value for each column; categories take the most frequent one, since they have no mean.
 
     Of equally frequent values the smallest is taken, of categories the first.
@@ -75,26 +73,52 @@ def fit_columns(view: TrainView, *, numeric: Literal["mean", "most_frequent"]) -
     Raises:
         ValueError: there are no covariates, or a column has no observed value among the training rows.
     """
-    columns = view.covariates
-    if columns is None:
-        raise ValueError("there are no covariates to impute; leave the imputer out, or name covariate columns")
-    _refuse_empty(columns.numeric_names, ~np.isnan(columns.numeric))
-    _refuse_empty(columns.categorical_names, columns.categorical != -1)
+    columns = training_columns(view)
+    learned = _learn(columns.numeric, SimpleImputer(strategy=numeric)).astype(np.float64)
+    return _fill_of(columns, learned, _most_frequent(columns.categorical))
+
+
+def fit_constant(view: TrainView, *, value: float, category: str | None) -> ColumnFill:
+    """The same number in every hole of a number, and `category` in every hole of a category, or the most frequent one.
+
+    A column without any training value is filled too, unless it is to take its most frequent category.
+
+    Raises:
+        ValueError: there are no covariates, or a categorical column has no such category, or none to be frequent.
+    """
+    columns = training_columns(view, keep_empty=category is not None or not _empty_category(view))
+    if category is None:
+        codes = _most_frequent(columns.categorical)
+    else:
+        each = zip(columns.categorical_names, columns.categories, strict=True)
+        codes = np.array([_code(category, name, known) for name, known in each], dtype=np.int64)
+    return _fill_of(columns, np.full(len(columns.numeric_names), value), codes)
+
+
+def _empty_category(view: TrainView) -> bool:
+    return view.covariates is not None and bool((view.covariates.categorical == -1).all(axis=0).any())
+
+
+def _code(category: str, name: str, known: tuple[str, ...]) -> int:
+    if category not in known:
+        raise ValueError(
+            f"column {name!r} has no category {category!r} in the training rows; it has {', '.join(known)}"
+        )
+    return known.index(category)
+
+
+def _fill_of(columns: CovariateColumns, numeric: NDArray[np.float64], categorical: NDArray[np.int64]) -> ColumnFill:
     return ColumnFill(
         numeric_names=columns.numeric_names,
-        numeric=_learn(columns.numeric, SimpleImputer(strategy=numeric)).astype(np.float64),
+        numeric=numeric,
         categorical_names=columns.categorical_names,
-        categorical=_learn(columns.categorical, SimpleImputer(strategy="most_frequent", missing_values=-1)).astype(
-            np.int64
-        ),
+        categorical=categorical,
         categories=columns.categories,
     )
 
 
-def _refuse_empty(names: tuple[str, ...], observed: NDArray[np.bool_]) -> None:
-    for index, name in enumerate(names):
-        if not observed[:, index].any():
-            raise ValueError(f"column {name!r} has no observed value in the training rows; leave it out")
+def _most_frequent(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return _learn(codes, SimpleImputer(strategy="most_frequent", missing_values=-1)).astype(np.int64)
 
 
 def _learn(values: NDArray[Any], imputer: SimpleImputer) -> NDArray[Any]:

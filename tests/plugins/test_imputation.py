@@ -15,7 +15,7 @@ from zoo.registry.lookup import IMPUTERS
 from zoo.specs import CovariateColumns, NoParameters, TrainView
 from zoo.specs.training import SPLITTERS_SEAL
 
-NAMES = ("mean", "most-frequent")
+NAMES = ("mean", "median", "most-frequent")
 CATEGORIES = ("mono", "poly", "thin film")
 every_imputer = pytest.mark.parametrize("name", NAMES)
 

@@ -173,7 +173,7 @@ def test_a_test_file_of_three_lines_is_a_plugins_whole_suite(tmp_path):
     code = """
     from zoo.testing import parametrize_with_checks
 
-    @parametrize_with_checks("imputation")
+    @parametrize_with_checks("imbalance")
     def test_conformance(check):
         check()
 
@@ -190,6 +190,6 @@ def test_a_test_file_of_three_lines_is_a_plugins_whole_suite(tmp_path):
     assert " passed" in done.stdout
 
 
-@parametrize_with_checks("imputation")
+@parametrize_with_checks("imbalance")
 def test_our_imputers_conform(check):
     check()

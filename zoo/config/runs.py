@@ -56,7 +56,9 @@ class TrainConfig:
     """Answer to class imbalance, such as class-weights or class-weights(method=effective-number)+logit-adjust;
     TARGET=STRATEGY where there are several targets."""
     impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
-    """Answer to holes, such as covariates=mean or covariates=most-frequent."""
+    """Answer to holes: covariates=mean (the default), median, most-frequent, constant(value=0), knn(k=5), iterative,
+    missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)
+    leaves training rows with holes in covariates out, within these shares."""
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()

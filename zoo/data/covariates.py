@@ -135,30 +135,40 @@ class CovariateEncoder:
     Attributes:
         schema: the columns it was fitted on.
         mean, std: of each numeric column over the imputed training rows; a std of 0 became 1.
+        indicators: whether a column of 0 and 1 for each covariate says where it was missing; for all of them, so that
+            one which is complete in training may have holes later.
     """
 
     schema: CovariateSchema
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    indicators: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the C encoded columns: numeric ones first, then `column=category`."""
+        """Of the C encoded columns: numeric ones first, then `column=category`, then `missing(column)`."""
         categorical = zip(self.schema.of_kind("categorical"), self.schema.categories, strict=True)
         hot = [f"{name}={category}" for name, categories in categorical for category in categories]
-        return (*self.schema.of_kind("numeric"), *hot)
+        numeric = self.schema.of_kind("numeric")
+        marks = [f"missing({name})" for name in (*numeric, *self.schema.of_kind("categorical"))]
+        return (*numeric, *hot, *(marks if self.indicators else ()))
 
     @property
     def width(self) -> int:
         """Number of encoded columns, C."""
-        return len(self.mean) + sum(map(len, self.schema.categories))
+        marks = len(self.schema.names) if self.indicators else 0
+        return len(self.mean) + sum(map(len, self.schema.categories)) + marks
 
-    def encode(self, columns: CovariateColumns) -> torch.Tensor:
+    def encode(self, columns: CovariateColumns, missing: NDArray[np.bool_] | None = None) -> torch.Tensor:
         """Encode N rows as float32 (N, C).
+
+        Args:
+            columns: without holes.
+            missing: bool (N, D), what was filled, as `missing_cells` gives it; needed where there are indicators.
 
         Raises:
             DataError: a hole is left.
-            ValueError: columns of another schema.
+            ValueError: columns of another schema, or nothing said of what is missing.
         """
         _check_complete(columns)
         own = (self.schema.of_kind("numeric"), self.schema.of_kind("categorical"), self.schema.categories)
@@ -169,7 +179,11 @@ class CovariateEncoder:
             np.eye(len(categories))[columns.categorical[:, place]]
             for place, categories in enumerate(columns.categories)
         ]
-        return torch.from_numpy(np.concatenate([scaled, *hot], axis=1).astype(np.float32))
+        if not self.indicators:
+            return torch.from_numpy(np.concatenate([scaled, *hot], axis=1).astype(np.float32))
+        if missing is None:
+            raise ValueError("this encoder marks what was missing; say what was")
+        return torch.from_numpy(np.concatenate([scaled, *hot, missing], axis=1).astype(np.float32))
 
     def to_json(self) -> dict[str, Any]:
         """Its state as JSON values."""
@@ -180,6 +194,7 @@ class CovariateEncoder:
             "categories": [list(categories) for categories in schema.categories],
             "mean": list(self.mean),
             "std": list(self.std),
+            "indicators": self.indicators,
         }
 
     @classmethod
@@ -190,11 +205,18 @@ class CovariateEncoder:
             kinds=tuple(state["kinds"]),
             categories=tuple(tuple(categories) for categories in state["categories"]),
         )
-        return cls(schema=schema, mean=tuple(state["mean"]), std=tuple(state["std"]))
+        # Runs of the first releases say nothing of indicators and have none.
+        marks = bool(state.get("indicators", False))
+        return cls(schema=schema, mean=tuple(state["mean"]), std=tuple(state["std"]), indicators=marks)
+
+
+def missing_cells(raw: CovariateColumns) -> NDArray[np.bool_]:
+    """Bool (N, D), True at holes; numeric columns first."""
+    return np.concatenate([np.isnan(raw.numeric), raw.categorical < 0], axis=1)
 
 
 def _check_complete(columns: CovariateColumns) -> None:
-    holes = np.concatenate([np.isnan(columns.numeric), columns.categorical < 0], axis=1)
+    holes = missing_cells(columns)
     if holes.any():
         names = (*columns.numeric_names, *columns.categorical_names)
         listed = ", ".join(f"{name} ({count})" for name, count in zip(names, holes.sum(axis=0), strict=True) if count)
@@ -204,7 +226,7 @@ def _check_complete(columns: CovariateColumns) -> None:
         )
 
 
-def fit_encoder(schema: CovariateSchema, complete: CovariateColumns) -> CovariateEncoder:
+def fit_encoder(schema: CovariateSchema, complete: CovariateColumns, *, indicators: bool = False) -> CovariateEncoder:
     """Learn mean and std (population) of each numeric column from the training rows, after their holes were filled.
 
     Raises:
@@ -217,4 +239,5 @@ def fit_encoder(schema: CovariateSchema, complete: CovariateColumns) -> Covariat
         mean=tuple(mean.tolist()),
         # Relative to the mean: the deviation of equal numbers is not 0 but what rounding left.
         std=tuple(np.where(std > 1e-9 * np.abs(mean), std, 1.0).tolist()),
+        indicators=indicators,
     )

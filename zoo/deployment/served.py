@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.covariates import CovariateEncoder, CovariateSchema
+from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
 from zoo.specs import CovariateColumns
 
@@ -21,6 +22,11 @@ class CovariateInput(nn.Module):
 
     def __init__(self, encoder: CovariateEncoder) -> None:
         super().__init__()
+        if encoder.indicators:
+            raise ZooError(
+                "this run marks which covariates were missing (+indicator), and an exported file takes complete ones; "
+                "predict with `zoo predict`, or train without +indicator"
+            )
         kinds = encoder.schema.kinds
         self.numeric = [place for place, kind in enumerate(kinds) if kind == "numeric"]
         places = [place for place, kind in enumerate(kinds) if kind == "categorical"]

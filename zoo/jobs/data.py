@@ -13,16 +13,18 @@ import torch
 from zoo.config import TrainConfig
 from zoo.data.bad_files import BadFileDecision, apply_bad_files
 from zoo.data.cache import make_room
-from zoo.data.covariates import columns, fix_schema
+from zoo.data.covariates import columns, fix_schema, missing_cells
+from zoo.data.drop_rows import drop_rows
+from zoo.data.hole_counts import count_holes
 from zoo.data.ingest import Images, ingest
 from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
-from zoo.errors import DataError
+from zoo.errors import DataError, OptionError
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.metrics.choice import check_defined
-from zoo.run.covariates import Covariates, imputer_calls
+from zoo.run.covariates import Covariates, Imputing, parse_imputing
 from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
 
 
@@ -83,7 +85,7 @@ def prepare(
         UnknownNameError: a metric of a class that there is not.
         OptionError: an imputer that there is not.
     """
-    calls = imputer_calls(config.impute)
+    asked = parse_imputing(config.impute)
     with reporter.bar("reading images", "images") as progress:
         images = ingest(table.paths, spec, cache / "images", workers=config.workers, progress=progress)
     room = make_room(cache)
@@ -92,7 +94,7 @@ def prepare(
     )
     shares: dict[str, Any] = {"test": config.test_fraction, "val": config.val_fraction, "seed": config.seed}
     known = parent.known(images.digests) if parent else None
-    splits = make_splits(table, bad.usable, **shares, known=known)
+    splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
     seen = fix_tasks(table, splits.train)
     tasks, lacking = parent.extended(seen) if parent else (seen, ())
     if label_holes(table)[splits.val, 0].all():
@@ -113,11 +115,12 @@ def prepare(
     covariates = encoded = None
     filled: dict[str, int] = {}
     if schema is not None:
-        covariates = before or Covariates.fit(schema, view, calls.get("covariates"), config.seed)
+        call = asked.calls.get("covariates")
+        covariates = before or Covariates.fit(schema, view, call, config.seed, indicator=asked.indicator)
         encoded, more, filled = covariates.encode(table)
         said = tuple(dict.fromkeys((*said, *more)))
-    elif calls:
-        raise_unused(calls)
+    elif config.impute:
+        raise_unused(asked.calls, config.impute[0])
     return Prepared(
         table=table,
         images=images,
@@ -130,8 +133,18 @@ def prepare(
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=(*warnings, *said, *_copies(images, splits), *images.store.problems, *room),
+        warnings=(*warnings, *dropped, *said, *_copies(images, splits), *images.store.problems, *room),
     )
+
+
+def _without_holed(table: Table, splits: Splits, asked: Imputing) -> tuple[Splits, tuple[str, ...]]:
+    """The splits without the training rows that `--impute rows=drop` leaves out, and a sentence about them."""
+    schema = fix_schema(table, splits.train) if asked.rows else None
+    if asked.rows is None or schema is None:
+        return splits, ()
+    holed = np.asarray(missing_cells(columns(table.take(splits.train), schema)[0]).any(axis=1))
+    train, said = drop_rows(table, splits.train, holed, asked.rows)
+    return replace(splits, train=train), (said,)
 
 
 def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ...]:
@@ -161,12 +174,28 @@ def _copies(images: Images, splits: Splits) -> tuple[str, ...]:
 
 
 def _holes(table: Table, images: Images, raw: CovariateColumns | None) -> Holes:
-    masks = None if raw is None else np.concatenate([np.isnan(raw.numeric), raw.categorical < 0], axis=1)
+    masks = None
+    if raw is not None:
+        names, cells = (*raw.numeric_names, *raw.categorical_names), missing_cells(raw)
+        masks = cells[:, [names.index(name) for name in table.roles.covariates]]
     return Holes(files=images.bad, covariates=masks, labels=label_holes(table))
 
 
-def raise_unused(calls: Mapping[str, Any]) -> None:
+def holes_json(data: Prepared) -> list[dict[str, Any]]:
+    """Counts of the hole map, as JSON values: covariates, labels and files."""
+    table, held = data.table, data.holes
+    missing = dict(zip(table.roles.targets, label_holes(table).T, strict=True))
+    if held.covariates is not None:
+        missing |= dict(zip(table.roles.covariates, held.covariates.T, strict=True))
+    unread = np.zeros(len(table), dtype=bool)
+    unread[list(held.files)] = True
+    return count_holes(table, data.tasks[0], data.splits, {**missing, table.roles.image: unread})
+
+
+def raise_unused(calls: Mapping[str, Any], option: str) -> None:
     """Refuse imputers for holes that the run cannot have."""
+    if not calls:
+        raise OptionError("the run has no covariates; name columns with --covariate", text=option, column=0)
     kind, call = next(iter(calls.items()))
     call.fail(f"{call.name} fills {kind}, but the run has none; name columns with --covariate")
 
@@ -192,6 +221,7 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
         "counts": label_counts(table, data.tasks, data.splits),
         "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, missing, strict=True)},
         "rows_with_holes": {kind: data.holes.count(kind) for kind in ("files", "covariates", "labels")},
+        "holes": holes_json(data),
         "bad_files": [
             {"image": table.frame[table.roles.image][row], "reason": reason} for row, reason in data.bad.dropped.items()
         ],

@@ -11,7 +11,7 @@ from zoo.metrics.choice import check_metric
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
-from zoo.run.covariates import imputer_calls
+from zoo.run.covariates import parse_imputing
 from zoo.specs import Call, FreezeSchedule, bind, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
@@ -46,7 +46,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
         raise ZooError("--views counts augmented views of each image; say --augment light too")
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
-    imputer_calls(config.impute)
+    parse_imputing(config.impute)
     for option in config.imbalance:
         _, text = bound_target(option)
         for call in parse_options(text) if text.strip() not in ("", "none") else ():

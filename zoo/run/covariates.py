@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.data.covariates import CovariateEncoder, CovariateSchema, columns, fit_encoder
+from zoo.data.covariates import CovariateEncoder, CovariateSchema, columns, fit_encoder, missing_cells
+from zoo.data.drop_rows import DropRows
 from zoo.data.table import Table
 from zoo.errors import OptionError
 from zoo.registry.guard import fault, guarded
@@ -23,23 +24,49 @@ DEFAULT_IMPUTER = "mean"
 SavedImputer = tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]]
 
 
-def imputer_calls(options: Sequence[str]) -> dict[str, Call]:
-    """The imputer that `--impute KIND=NAME` names for each kind of hole.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imputing:
+    """What `--impute` asks for.
+
+    Attributes:
+        calls: the imputer of each kind of hole.
+        indicator: whether columns say where covariates were missing.
+        rows: training rows with holes in covariates are left out within these caps; None where they stay.
+    """
+
+    calls: Mapping[str, Call]
+    indicator: bool = False
+    rows: DropRows | None = None
+
+
+def parse_imputing(options: Sequence[str]) -> Imputing:
+    """The imputer that `--impute KIND=NAME` names for each kind of hole, `+indicator` and `rows=drop(max=0.05)`.
 
     Raises:
-        OptionError: no such imputer, one for another kind of hole, or two for one kind.
+        OptionError: no such imputer, one for another kind of hole, two for one kind, or parameters that it refuses.
     """
     calls: dict[str, Call] = {}
+    indicator, rows = False, None
     for option in options:
         kind, given = parse_assignment(option)
-        call = replace(given[0], text=option, column=option.index("=") + 1)
-        record = IMPUTERS.of_call(call)
-        if len(given) > 1 or kind in calls:
+        named = [call for call in given if kind != "covariates" or call.name != "indicator"]
+        indicator |= len(named) < len(given)
+        if len(named) > 1 or kind in calls or (kind == "rows" and rows is not None):
             raise OptionError(f"one imputer for {kind}, please", text=option, column=0)
+        if not named:
+            continue
+        call = replace(named[0], text=option, column=option.index("=") + 1)
+        if kind == "rows":
+            if call.name != "drop":
+                raise OptionError(f"rows can be dropped, not {call.name}: rows=drop(max=0.05)", text=option, column=0)
+            rows = bind(call, DropRows)
+            continue
+        record = IMPUTERS.of_call(call)
         if record.fills != kind:
             raise OptionError(f"{call.name} fills {record.fills}, not {kind}", text=option, column=0)
+        bind(call, record.parameters)
         calls[kind] = call
-    return calls
+    return Imputing(calls=calls, indicator=indicator, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +84,9 @@ class Covariates:
     fitted: FittedImputer
 
     @classmethod
-    def fit(cls, schema: CovariateSchema, view: TrainView, call: Call | None, seed: int) -> Covariates:
+    def fit(
+        cls, schema: CovariateSchema, view: TrainView, call: Call | None, seed: int, *, indicator: bool = False
+    ) -> Covariates:
         """Fit imputer and encoder on the training view.
 
         Raises:
@@ -74,18 +103,19 @@ class Covariates:
             except ValueError as error:  # by the contract it is the user's mistake
                 used.fail(f"{used.name}: {error}")
         whole = _filled(used.name, fitted, view.covariates)
-        return cls(encoder=fit_encoder(schema, whole), imputer=used.name, fitted=fitted)
+        encoder = fit_encoder(schema, whole, indicators=indicator)
+        return cls(encoder=encoder, imputer=used.name, fitted=fitted)
 
     def encode(self, table: Table) -> tuple[torch.Tensor, tuple[str, ...], dict[str, int]]:
         """Encoded covariates float32 (N, C), sentences about surprises, and filled holes by column."""
-        whole, said, filled = self.complete(table)
-        return self.encoder.encode(whole), said, filled
+        raw, said = columns(table, self.encoder.schema)
+        whole = _filled(self.imputer, self.fitted, raw)
+        return self.encoder.encode(whole, missing_cells(raw)), said, _counted(raw)
 
     def complete(self, table: Table) -> tuple[CovariateColumns, tuple[str, ...], dict[str, int]]:
         """The columns in their own units without holes, sentences about surprises, and filled holes by column."""
         raw, said = columns(table, self.encoder.schema)
-        filled = {name: count for name, count in holes_by_column(raw).items() if count}
-        return _filled(self.imputer, self.fitted, raw), said, filled
+        return _filled(self.imputer, self.fitted, raw), said, _counted(raw)
 
     def unknown(self) -> CovariateColumns:
         """One row of which nothing is known, as the imputer fills it."""
@@ -125,6 +155,10 @@ def holes_by_column(raw: CovariateColumns) -> dict[str, int]:
     categorical = (raw.categorical < 0).sum(axis=0)
     names = (*raw.numeric_names, *raw.categorical_names)
     return {name: int(count) for name, count in zip(names, [*numeric, *categorical], strict=True)}
+
+
+def _counted(raw: CovariateColumns) -> dict[str, int]:
+    return {name: count for name, count in holes_by_column(raw).items() if count}
 
 
 def _filled(name: str, fitted: FittedImputer, raw: CovariateColumns) -> CovariateColumns:

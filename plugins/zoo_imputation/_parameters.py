@@ -1,0 +1,88 @@
+"""What each imputer can be told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+def _positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not (number > 0 and math.isfinite(number)):
+            raise ValueError(f"{name} must be positive, not {number}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constant:
+    """What stands in every hole: a number in the column's unit; a category, or the most frequent one."""
+
+    value: float = 0.0
+    category: str | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"value must be finite, not {self.value}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knn:
+    """Number of neighbours, and whether they count alike (uniform) or by their distance."""
+
+    k: int = 5
+    weights: Literal["uniform", "distance"] = "uniform"
+
+    def __post_init__(self) -> None:
+        _positive(k=self.k)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Iterative:
+    """Most rounds, and the share of the largest value that no row may move by any more."""
+
+    rounds: int = 10
+    tol: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _positive(rounds=self.rounds, tol=self.tol)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MissForest:
+    """Trees of each forest, most rounds, and the least number of rows in a leaf."""
+
+    trees: int = 30
+    rounds: int = 10
+    leaf: int = 3
+
+    def __post_init__(self) -> None:
+        _positive(trees=self.trees, rounds=self.rounds, leaf=self.leaf)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gain:
+    """Steps of training, rows of each, share of the mask that is hinted at, and weight of the squared error."""
+
+    steps: int = 3000
+    batch: int = 128
+    hint: float = 0.9
+    alpha: float = 100.0
+
+    def __post_init__(self) -> None:
+        _positive(steps=self.steps, batch=self.batch, alpha=self.alpha)
+        if not 0.0 < self.hint <= 1.0:
+            raise ValueError(f"hint must lie in (0, 1], not {self.hint}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Miwae:
+    """Steps of training, widths of the code and of the hidden layers, samples of its bound, and draws for filling."""
+
+    steps: int = 1000
+    latent: int = 10
+    hidden: int = 128
+    samples: int = 20
+    draws: int = 200
+
+    def __post_init__(self) -> None:
+        _positive(steps=self.steps, latent=self.latent, hidden=self.hidden, samples=self.samples, draws=self.draws)

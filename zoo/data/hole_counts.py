@@ -1,0 +1,50 @@
+"""Where the holes are: counts by column, split and class, and whether they depend on the label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.labels import label_texts
+from zoo.data.missingness import depends_on_label, sentence
+from zoo.data.splits import Splits
+from zoo.data.table import Table
+from zoo.specs import Task
+
+
+def count_holes(
+    table: Table, task: Task, splits: Splits, missing: Mapping[str, NDArray[np.bool_]]
+) -> list[dict[str, Any]]:
+    """JSON values of each column with a hole: rows in all, in each split, of each class, and what the test says.
+
+    The test is on all rows of the table whose label is known: it describes the data, and nothing is learned from it.
+
+    Args:
+        table: the table.
+        task: the first target.
+        splits: of the rows.
+        missing: bool (N,) by column, True at holes.
+    """
+    texts = label_texts(table, task.name)
+    index: dict[str | None, int] = {name: place for place, name in enumerate(task.classes)}
+    codes = np.array([index.get(text, -1) for text in texts], dtype=np.int64)
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    found = []
+    for column, holes in missing.items():
+        if not holes.any():
+            continue
+        own = None if column == task.name else depends_on_label(holes, codes)
+        found.append(
+            {
+                "column": column,
+                "rows": int(holes.sum()),
+                "splits": {name: int(holes[rows].sum()) for name, rows in parts.items()},
+                "classes": {name: int(holes[codes == place].sum()) for name, place in index.items()},
+                "p_value": own.p_value if own else None,
+                "said": sentence(column, task.name, own),
+            }
+        )
+    return found
