@@ -47,7 +47,7 @@ def test_a_run_fills_holes_as_it_learned_to_wherever_it_is_used(table, tmp_path)
     assert second.run["data"]["covariates"] == first.run["data"]["covariates"]
     assert second.run["imputation"] == first.run["imputation"]
     with pytest.raises(ZooError, match="this run marks which covariates were missing"):
-        run_export(ExportConfig(run=tmp_path / "run", out=tmp_path / "model.pt2", format="torch"), Reporter(quiet=True))
+        run_export(ExportConfig(run=tmp_path / "run", out=tmp_path / "model.pt2", format="torch"))
 
 
 def test_holes_stand_in_the_run_and_in_its_report_by_column_split_and_class(table, tmp_path):

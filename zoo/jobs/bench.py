@@ -164,7 +164,7 @@ def _check(config: BenchConfig) -> None:
     if config.data == "synthetic" and config.augment.strip() != "none":
         raise OptionError("--data synthetic has nothing to augment; say --data resident, or leave out --augment")
     for policy in config.freeze:
-        if parse_schedule(policy).policy is None:
+        if parse_schedule(policy).when:
             raise OptionError(f"{policy} is a schedule; measure each of its policies by itself")
     parse_optimiser(config.optimiser)
     parse_augmentation(config.augment)

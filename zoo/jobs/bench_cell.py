@@ -299,8 +299,8 @@ def _training(found: _Found, forward: Work, peaks: Peaks) -> dict[str, Any]:
         "train_flops_over_forward": round(work.flops / found.rows / forward.flops, 4),
         "train_mbytes_per_image": round(work.nbytes / found.rows / 1e6, 3),
         "roofline_images_per_second": round(found.rows / work.seconds(peaks), 2),
-        "roofline_fraction": round(scale * work.seconds(peaks) / median, 4),
-        "flop_fraction": round(scale * work.flop_seconds(peaks) / median, 4),
+        "roofline_fraction": float(f"{scale * work.seconds(peaks) / median:.4g}"),
+        "flop_fraction": float(f"{scale * work.flop_seconds(peaks) / median:.4g}"),
         "compile_seconds": round(found.first - median, 2) if found.compiled else None,
     }
 
@@ -318,7 +318,7 @@ def _prefix(job: Job, plan: Plan, peaks: Peaks, stored: tuple[int, float] | None
     seconds = race([partial(prefix, pixels)], job.device, rounds=3)[0]
     speed = len(pixels) / seconds if stored is None else stored[0] / stored[1]
     numbers = int(np.prod(prefix.shape)) * prefix.dtype.itemsize
-    fraction = round(watch.work.seconds(peaks) / seconds, 4) if watch.work.whole else None
+    fraction = float(f"{watch.work.seconds(peaks) / seconds:.4g}") if watch.work.whole else None
     found = (round(speed, 3), fraction, round(numbers / 1024, 2))
     return dict(zip(nothing, found, strict=True))
 
