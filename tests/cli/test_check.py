@@ -105,7 +105,11 @@ def test_a_plugin_without_backbones_is_checked_by_name(tmp_path, capsys):
     # Not the imputers, of which some train a network in each of their checks.
     assert main(["check", "imbalance", "--json", "--quiet", "--out", str(tmp_path / "rows.jsonl")]) == 0
     found = [Result(**result) for result in json.loads(capsys.readouterr().out)]
-    assert {result.subject for result in found} >= {"plugin imbalance", "strategy class-weights", "strategy logit-adjust"}
+    assert {result.subject for result in found} >= {
+        "plugin imbalance",
+        "strategy class-weights",
+        "strategy logit-adjust",
+    }
     assert {result.outcome for result in found} <= {"passed", "skipped"}
 
 
