@@ -298,9 +298,13 @@ def test_samples_differ_in_held_out_rows_alone():
     assert (here.without("site").view.covariates.categorical[:, 1] == -1).all()
 
 
+TRAINED = {"missforest", "gain", "miwae"}
+"""Their defaults take minutes a check; tests/plugins/test_imputers_across_columns.py has them pass with short ones."""
+
 OURS = [one.name for plugin in find_plugins("backbone-zoo") for one in plugin.records.get("zoo_imputers", ())]
+QUICK = [name for name in OURS if name not in TRAINED]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", QUICK)
 def test_our_imputers_pass_every_check(name, ends):
     assert [said for said in ends(imputer_checks(IMPUTERS.get(name))).values() if not said.startswith("skipped")] == []
