@@ -138,9 +138,10 @@ def test_only_a_bounded_number_of_files_is_read_ahead(photos, cache, monkeypatch
         return submit(pool, work, path, *rest)
 
     monkeypatch.setattr(module.ThreadPoolExecutor, "submit", count)
+    monkeypatch.setattr(module, "_AHEAD", range(4, 9))
     ahead = []
     ingest(many, SPEC, cache, workers=workers, progress=lambda done, _: ahead.append(len(submitted) - done))
-    assert max(ahead) <= module._AHEAD * workers
+    assert max(ahead) <= 8 * workers
 
 
 def test_a_stop_leaves_whole_shards_no_threads_and_the_filters_as_they_were(photos, cache, monkeypatch):

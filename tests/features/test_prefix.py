@@ -78,7 +78,7 @@ def test_a_fold_that_changes_the_features_is_refused(ready, monkeypatch):
         return count
 
     monkeypatch.setattr("zoo.features.prefix.fold", broken)
-    with pytest.raises(IntegrityError, match=r"folding \d+ normalisations changed the features by"):
+    with pytest.raises(IntegrityError, match=r"folding \d+ norm.* changed the features by"):
         Prefix(view, "pooled", Recipe(), CPU)
 
 

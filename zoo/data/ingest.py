@@ -25,7 +25,9 @@ from zoo.errors import DataError
 from zoo.specs import InputSpec
 
 _SHARD_BYTES = 64 * 2**20
-_AHEAD = 8  # files in flight for each worker: enough to hide a shard's writing, few enough to stop promptly
+_AHEAD_BYTES = 16 * 2**20
+_AHEAD = range(4, 65)
+"""Files in flight for each worker, by their bytes: as many as are decoded while a shard is written, or all wait."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -125,7 +127,8 @@ def ingest(
     started = time.perf_counter()
     store = pixel_store(spec, cache)
     known = {digest.tobytes() for digest in store.digests()}
-    with closing(_read_all(paths, spec, known, workers or os.cpu_count() or 1)) as reads:
+    ahead = min(max(_AHEAD_BYTES // store.row_nbytes, _AHEAD[0]), _AHEAD[-1])
+    with closing(_read_all(paths, spec, known, workers or os.cpu_count() or 1, ahead)) as reads:
         digests, bad, decoded = _collect(reads, store, len(paths), progress)
     ids = _identify(paths, store, digests, bad)
     return Images(
@@ -174,14 +177,16 @@ def _identify(
     return ids
 
 
-def _read_all(paths: Sequence[Path], spec: InputSpec, known: set[bytes], workers: int) -> Generator[_Read, None, None]:
-    """Read in threads (Pillow and hashlib let go of the interpreter), a bounded number of files ahead, in order."""
+def _read_all(
+    paths: Sequence[Path], spec: InputSpec, known: set[bytes], workers: int, ahead: int
+) -> Generator[_Read, None, None]:
+    """Read in threads (Pillow and hashlib let go of the interpreter), `ahead` files for each of them, in order."""
     waiting = iter(paths)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="zoo-decode")
     with quiet:
         try:
             flying: deque[Future[_Read]] = deque(
-                pool.submit(_read, path, spec, known) for path in itertools.islice(waiting, _AHEAD * workers)
+                pool.submit(_read, path, spec, known) for path in itertools.islice(waiting, ahead * workers)
             )
             while flying:
                 read = flying.popleft().result()

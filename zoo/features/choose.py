@@ -171,10 +171,14 @@ def _may_fold(prefix: Callable[[Recipe], Prefix], channels_last: bool) -> tuple[
 def _folding(chosen: Prefix, why_not: str) -> Decision:
     if why_not:
         return Decision(what="folding", choice="off", why=why_not)
-    if not chosen.norms:
-        return Decision(what="folding", choice="nothing to fold", why="no BatchNorm in this backbone")
-    why = f"{chosen.folded} of {chosen.norms} BatchNorms directly follow a layer that nothing else reads"
-    return Decision(what="folding", choice=f"{chosen.folded} of {chosen.norms}", why=why)
+    choice, why = "nothing to fold", "no BatchNorm in this backbone"
+    if chosen.norms:
+        choice = f"{chosen.folded} of {chosen.norms}"
+        why = f"{choice} BatchNorms directly follow a layer that nothing else reads"
+    if chosen.fused:
+        choice += f", {chosen.fused} activations fused"
+        why += f"; convolutions compute {chosen.fused} activations in one operation (oneDNN)"
+    return Decision(what="folding", choice=choice, why=why)
 
 
 def has_convolutions(module: torch.nn.Module) -> bool:

@@ -21,8 +21,8 @@ _NORMS = {F.batch_norm, torch.batch_norm}
 _LOOKS = {"__get__", "size", "dim", "stride", "is_contiguous", "numel", "__len__", "storage_offset"}
 
 
-class _Watch(TorchFunctionMode):
-    """Records which weights made which tensors, which normalisations read them, and how often each is read."""
+class Watch(TorchFunctionMode):
+    """While entered, records which weights made which tensors, which normalisations read them, and how often."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def find_foldable(module: nn.Module, run: Callable[[nn.Module], object]) -> list
         module: in eval mode; not changed.
         run: calls the module on an example batch.
     """
-    watch = _Watch()
+    watch = Watch()
     with torch.no_grad(), watch:
         run(module)
     layers = {id(part.weight): path for path, part in module.named_modules() if _is_layer(part)}

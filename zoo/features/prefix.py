@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from zoo.errors import IntegrityError
 from zoo.features.cut import Cut, capture
 from zoo.features.fold import find_foldable, fold
+from zoo.features.fuse import find_fusable, fuse, fuses
 from zoo.features.packing import Packing
 from zoo.model.freeze import digest_tensor, named_tensors
 from zoo.model.network import require_width
@@ -40,7 +41,7 @@ class Recipe:
     Attributes:
         precision: `fp32`, `bf16` or `fp16`, of weights, activations and stored features.
         channels_last: memory layout of convolutions.
-        fold: whether BatchNorm is folded where that may be done.
+        fold: whether BatchNorm is folded, and activations are computed by convolutions, where that may be done.
     """
 
     precision: str = "fp32"
@@ -102,6 +103,7 @@ class Prefix:
         cut: the boundary; None for the features of the whole backbone.
         folded: number of normalisations folded.
         norms: number of normalisations with running statistics that run before the boundary.
+        fused: number of activations that are computed by the convolution before them.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class Prefix:
         self._extract = view.extract
         self._module = copy.deepcopy(view.module).eval().requires_grad_(False).to(device)
         self.norms = self._count_norms()
-        self.folded = self._fold() if recipe.fold and self.norms else 0
+        self.folded, self.fused = self._simplified() if recipe.fold else (0, 0)
         self._layout = _layout_of(recipe)
         self._module.to(self.dtype).to(memory_format=self._layout)
 
@@ -176,23 +178,29 @@ class Prefix:
             handle.remove()
         return len(ran)
 
-    def _fold(self) -> int:
+    def _simplified(self) -> tuple[int, int]:
+        """Fold normalisations and fuse activations; returns how many of each."""
         example = self._example()
-        # TF32 rounds to three digits, about what the check allows.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            before = self._compute(example)
-        pairs = find_foldable(self._module, lambda module: self._compute(example))
-        if not pairs:
-            return 0
-        count = fold(self._module, pairs)
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            after = self._compute(example)
+        before = self._exactly(example)
+        folded = fold(self._module, find_foldable(self._module, lambda _: self._compute(example))) if self.norms else 0
+        fused = 0
+        if fuses(self.device.type, torch.float32):
+            fused = fuse(self._module, find_fusable(self._module, lambda _: self._compute(example)))
+        if not folded and not fused:
+            return 0, 0
+        after = self._exactly(example)
         moved = [float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in zip(after, before, strict=True)]
         if not max(moved) <= FOLD_TOLERANCE:
             raise IntegrityError(
-                f"folding {count} normalisations changed the features by {max(moved):.1e}; nothing was kept"
+                f"folding {folded} normalisations and fusing {fused} activations changed the features by "
+                f"{max(moved):.1e}; nothing was kept"
             )
-        return count
+        return folded, fused
+
+    def _exactly(self, example: Tensor) -> tuple[Tensor, ...]:
+        # TF32 rounds to three digits, about what the check allows.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            return self._compute(example)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Rows (B, *shape) of the prefix's dtype, on its device, from uint8 images (B, C, H, W)."""
@@ -220,6 +228,7 @@ class Prefix:
             "precision": self.recipe.precision,
             "channels_last": self.recipe.channels_last,
             "folded": self.folded,
+            **({"fused": self.fused} if self.fused else {}),
             "device": self.device.type,
             **({"deterministic": True} if torch.are_deterministic_algorithms_enabled() else {}),
             **({"boundary": list(self.cut.names), **asdict(self.packing)} if self.cut else {}),
