@@ -60,3 +60,19 @@ def test_another_c_library_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not probe.reuse_memory()
     probe.reuse_memory.cache_clear()
+
+
+def test_one_hiccup_does_not_decide_a_race(monkeypatch):
+    """The faster call stumbles once, and is timed again; a call that is slow twice is not."""
+    clock, calls = [0.0], {"fast": iter([1.0, 9.0, 1.0, 1.0]), "slow": iter([3.0] * 9), "slower": iter([5.0] * 9)}
+    counts = dict.fromkeys(calls, 0)
+
+    def call(name):
+        counts[name] += 1
+        clock[0] += next(calls[name])
+
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock[0])
+    names = list(calls)
+    found = probe.race([lambda name=name: call(name) for name in names], probe.pick_device("cpu"))
+    assert found == [1.0, 3.0, 5.0]
+    assert counts == {"fast": 4, "slow": 3, "slower": 3}

@@ -31,7 +31,7 @@ def race(
     """Seconds of each call, the least of a few interleaved rounds after one that only warms up.
 
     The least, because whatever else the machine does only ever adds time; interleaved, so that it adds to all alike.
-    A call that took half as long again as the best so far is not repeated.
+    A call whose better time of two is half as long again as the best is not repeated; one time alone may be a hiccup.
 
     Args:
         calls: what is timed.
@@ -42,7 +42,7 @@ def race(
     best = [float("inf")] * len(calls)
     for number in range(1 if warm else 0, rounds + 1):
         for index, call in enumerate(calls):
-            if number > 1 and best[index] > 1.5 * min(best):
+            if number > 2 and best[index] > 1.5 * min(best):
                 continue
             synchronise(device)
             started = time.perf_counter()

@@ -10,6 +10,9 @@ import torch
 import zoo
 from zoo.cli import main
 from zoo.errors import OptionError
+from zoo.features.extract import keep
+from zoo.features.plan import MODES
+from zoo.features.prefix import Prefix
 from zoo.run.artifact import load_artifact
 from zoo.training.loop import Trainer
 
@@ -155,3 +158,24 @@ def test_explain_shows_each_interval(shape_folder, tmp_path, capsys):
     assert "epochs 2 to 3: last(1)" in said
     assert main([*words, "--quiet", "--json"]) == 0
     assert [each["epochs"] for each in json.loads(capsys.readouterr().out)] == [[1, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("options", [{}, {"augment": "light", "views": 2}])
+def test_what_later_intervals_keep_is_computed_first_and_once(shape_folder, tmp_path, monkeypatch, options):
+    """The first interval's rows go on from the last one's, and the network is what it is without that."""
+    monkeypatch.setitem(keep.__kwdefaults__, "batch", 8)
+    others = {other: "the test asks for another way" for other in MODES if other != "cached"}
+    monkeypatch.setattr("zoo.jobs.planning._refused", lambda *_: others)
+    data, options = shape_folder(24, 24), {"freeze": "last(2)@gradual", "epochs": 3, **options}
+    result = train(data, tmp_path / "ahead", **options)
+    said = {each["what"]: each["choice"] for each in result.run["decisions"]}
+    assert said["epochs 1 to 1: computed ahead"].endswith("rows of the interval that begins with epoch 3")
+    assert said["epochs 3 to 3: prefix"] == said["epochs 1 to 1: prefix"]
+    beyond = Prefix.beyond
+    monkeypatch.setattr("zoo.jobs.fitting.plan_ahead", lambda _, plan: plan)
+    monkeypatch.setattr(Prefix, "beyond", lambda *_: pytest.fail("rows went on from others"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "other"))
+    train(data, tmp_path / "each", **options)
+    monkeypatch.setattr(Prefix, "beyond", beyond)
+    ahead, each = (load_artifact(tmp_path / name).model.state_dict() for name in ("ahead", "each"))
+    assert all(torch.equal(ahead[name], each[name]) for name in each)

@@ -18,12 +18,9 @@ from zoo.data.cache import make_room
 from zoo.data.ingest import Images
 from zoo.data.store import RowStore
 from zoo.features.memory import check_memory
+from zoo.features.onward import Earlier
 from zoo.features.prefix import Prefix
 from zoo.group import ALONE, Group
-
-BATCH = {"cpu": 32, "cuda": 64}
-"""Rows of one forward pass. On a CPU 64 are 3 % faster in the long run, and twice the memory to touch first costs more
-than that on a few thousand images."""
 
 SHARD_ROWS = 4096
 SHARD_BYTES = 2**28
@@ -88,6 +85,7 @@ def keep(
     batch: int | None = None,
     progress: Progress | None = None,
     group: Group = ALONE,
+    earlier: Earlier | None = None,
 ) -> Kept:
     """Compute what the cache does not have of `rows`, positions in `images` none of which is a bad file.
 
@@ -98,21 +96,23 @@ def keep(
         digest: of the weights that the prefix has, see `weights_digest`.
         cache: folder in which rows are kept, content-addressed.
         view: augmented so; None for images as they are.
-        batch: rows of one forward pass; by default `BATCH` of the device.
+        batch: rows of one forward pass; by default the prefix's own number.
         progress: called with rows done and rows to do.
         group: processes that share the work, each of which calls this; what they keep they find in the cache.
+        earlier: a prefix from whose rows, where they are kept, the computation goes on.
     """
     started = time.perf_counter()
-    batch = batch or BATCH[prefix.device.type]
+    batch = batch or prefix.batch
     store = _store(prefix, digest, cache, view)
     addresses = _addresses(images, rows, view)
     todo = _missing(store, addresses)
     group.wait()  # nobody writes before all have seen the same
     room = make_room(cache, needed=len(todo) * store.row_nbytes) if len(todo) and group.first else ()
-    _compute(prefix, images, rows[group.part(torch.from_numpy(todo)).numpy()], store, view, batch, progress)
+    source = _Source(prefix=prefix, images=images, view=view, batch=batch, earlier=earlier, cache=cache)
+    _compute(source, rows[group.part(torch.from_numpy(todo)).numpy()], store, progress)
     group.wait()
     if group.size > 1:  # what the others kept is not here where each machine has a cache of its own
-        _compute(prefix, images, rows[_missing(store, addresses)], store, view, batch, progress)
+        _compute(source, rows[_missing(store, addresses)], store, progress)
     return Kept(
         store=store,
         ids=store.find(addresses),
@@ -167,30 +167,56 @@ def extract(
     return keep(prefix, images, rows, digest=digest, cache=cache, batch=batch, progress=progress).load()
 
 
-def _compute(
-    prefix: Prefix,
-    images: Images,
-    rows: NDArray[np.int64],
-    store: RowStore,
-    view: View | None,
-    batch: int,
-    progress: Progress | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where rows come from that are not there."""
+
+    prefix: Prefix
+    images: Images
+    view: View | None
+    batch: int
+    earlier: Earlier | None
+    cache: Path
+
+    def parts(self, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """What the prefix gives for rows, in parts, first those that earlier rows lead to."""
+        store, ids = self._there(rows)
+        for own in _split(np.flatnonzero(ids >= 0), self.batch):
+            assert self.earlier is not None  # noqa: S101  else nothing is there
+            assert store is not None  # noqa: S101
+            yield rows[own], self.prefix.beyond(self.earlier.prefix, store.gather(ids[own]))
+        for own, pixels in _read_ahead(self.images, _split(rows[ids < 0], self.batch), self.prefix.device):
+            yield own, self.prefix(_shown(self.images, own, pixels, self.view))
+
+    def _there(self, rows: NDArray[np.int64]) -> tuple[RowStore | None, NDArray[np.int64]]:
+        """The earlier prefix's store, and ids of rows in it, -1 where there are none."""
+        if self.earlier is None:
+            return None, np.full(len(rows), -1, dtype=np.int64)
+        store = _store(self.earlier.prefix, self.earlier.digest, self.cache, self.view)
+        return store, store.find(_addresses(self.images, rows, self.view))
+
+
+def _split(rows: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
+    return np.split(rows, range(batch, len(rows), batch)) if len(rows) else []
+
+
+def _compute(source: _Source, rows: NDArray[np.int64], store: RowStore, progress: Progress | None) -> None:
     """Compute `rows` and keep them, a shard at a time."""
-    shard = min(SHARD_ROWS, max(batch, SHARD_BYTES // store.row_nbytes))
+    shard = min(SHARD_ROWS, max(source.batch, SHARD_BYTES // store.row_nbytes))
     for start in range(0, len(rows), shard):
         part = rows[start : start + shard]
+        order = np.empty_like(part)
         held = torch.empty((len(part), *store.shape), dtype=store.dtype)
         done = 0
         try:
-            for own, pixels in _read_ahead(images, np.split(part, range(batch, len(part), batch)), prefix.device):
-                held[done : done + len(own)] = prefix(_shown(images, own, pixels, view))
+            for own, found in source.parts(part):
+                held[done : done + len(own)], order[done : done + len(own)] = found, own
                 done += len(own)
                 if progress:
                     progress(start + done, len(rows))
         finally:  # stopped or not, what was computed is kept
             if done:
-                store.append(_addresses(images, part[:done], view), held[:done])
+                store.append(_addresses(source.images, order[:done], source.view), held[:done])
 
 
 def _read_ahead(
@@ -223,9 +249,9 @@ def prefix_parts(
     batch: int | None = None,
 ) -> Iterator[Tensor]:
     """What a prefix gives for rows, computed now and not kept: parts (B, *shape) float32 on the CPU."""
-    batch = batch or BATCH[prefix.device.type]
+    batch = batch or prefix.batch
     done = 0
-    for own, pixels in _read_ahead(images, np.split(rows, range(batch, len(rows), batch)), prefix.device):
+    for own, pixels in _read_ahead(images, _split(rows, batch), prefix.device):
         # Cloned, because what inference mode makes cannot be saved for a backward pass.
         yield prefix(pixels).float().cpu().clone()
         done += len(own)

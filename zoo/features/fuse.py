@@ -9,7 +9,6 @@ Which activations may be computed so is observed on one forward pass, as what ma
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -37,7 +36,8 @@ POST_OPS: dict[type[nn.Module], Callable[[Any], tuple[str, list[float]]]] = {
 @cache
 def fuses(device: str, dtype: torch.dtype) -> bool:
     """Whether convolutions compute activations there: on a CPU whose oneDNN knows the dtype."""
-    if device != "cpu" or not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+    known: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if device != "cpu" or not known or not torch.backends.mkldnn.enabled:
         return False
     if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return False
@@ -57,11 +57,10 @@ class ConvAct(nn.Conv2d):
     @classmethod
     def of(cls, conv: nn.Conv2d, act: nn.Module) -> ConvAct:
         """One that shares the convolution's parameters; `act` is a module of `POST_OPS`."""
-        fused = copy.copy(conv)
-        fused.__class__ = cls
-        vars(fused).update(_modules={}, _post_op=POST_OPS[type(act)](act))
+        fused = cls.__new__(cls)
+        vars(fused).update({**vars(conv), "_modules": {}, "_post_op": POST_OPS[type(act)](act)})
         fused.act = act
-        return fused  # type: ignore[return-value]  its class was just set
+        return fused
 
     def forward(self, images: Tensor) -> Tensor:
         """From (B, C, H, W) to the activated output (B, D, H', W')."""

@@ -34,6 +34,7 @@ class Seconds:
         prefix: through the frozen part.
         suffix, suffix_eval: through the rest with its heads: forward and backward, no optimiser; forward alone.
         whole, whole_eval: the same through the whole network.
+        compiling: seconds before the first image goes through the prefix; not of an image.
     """
 
     prefix: float | None = None
@@ -41,6 +42,7 @@ class Seconds:
     suffix_eval: float | None = None
     whole: float | None = None
     whole_eval: float | None = None
+    compiling: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +148,11 @@ def _cost(mode: Mode, seconds: Seconds, size: Size, room: Room) -> tuple[float |
     if seconds.prefix is None:
         return None, None
     if mode == "live":
-        return 0.0, _epochs(size, seconds.suffix, seconds.suffix_eval, seconds.prefix)
+        return seconds.compiling, _epochs(size, seconds.suffix, seconds.suffix_eval, seconds.prefix)
     resident = room.memory is None or size.nbytes <= MEMORY_SHARE * room.memory
     reading = 0.0 if resident else size.row_bytes / room.read
     before = size.todo * (seconds.prefix + size.row_bytes / room.write) + (size.nbytes / room.read if resident else 0.0)
+    before += seconds.compiling if size.todo else 0.0
     return before, _epochs(size, seconds.suffix, seconds.suffix_eval, reading)
 
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import TrainConfig
-from zoo.features.extract import BATCH
 from zoo.features.plan import alternatives
-from zoo.features.prefix import normalise
+from zoo.features.prefix import BATCH, normalise
 from zoo.jobs.job import Job
-from zoo.jobs.planning import Plan, make_plan
+from zoo.jobs.planning import Plan, make_plan, recipe_before
 from zoo.jobs.progress import Reporter
 from zoo.jobs.train import Clock, start_job
 from zoo.model.freeze import freeze_parts
@@ -94,11 +93,13 @@ def predict_costs(config: TrainConfig, reporter: Reporter) -> Prediction:
 
 def planned_costs(job: Job, *, cold: bool = False) -> tuple[tuple[Interval, Plan, Costs], ...]:
     """Plan and costs of each interval; `cold` as if nothing were kept yet."""
-    found = []
+    found: list[tuple[Interval, Plan, Costs]] = []
     for number, interval in enumerate(job.intervals):
         own = replace(job, interval=number)
         freeze_parts(job.model, job.model.view, own.policy, "backbone.", digest=False, batchnorm=job.batchnorm)
-        plan = make_plan(own, always=True)
+        before = found[-1][1].chosen if found else None
+        recipe = recipe_before(own, before.prefix.recipe if before else None)
+        plan = make_plan(own, always=True, recipe=recipe)
         costs = costs_of(own, plan, cold=cold)
         last = number == len(job.intervals) - 1
         found.append((interval, plan, costs if last else replace(costs, predict=costs.predict and 0.0)))

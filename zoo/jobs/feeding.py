@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.features.extract import Kept, Progress, keep, prefix_parts
+from zoo.features.onward import Earlier
 from zoo.features.prefix import normalise
+from zoo.jobs.amounts import kept_views, plain_rows
 from zoo.jobs.job import Job
-from zoo.jobs.planning import Plan, behind, kept_views, plain_rows
+from zoo.jobs.planning import Plan, behind
 from zoo.model.network import STATISTICS_ROWS
 from zoo.training.inputs import CachedFeatures, Inputs, StoredFeatures
 from zoo.training.live import LiveFeatures, Pixels
@@ -26,8 +28,8 @@ STANDARDISE_ROWS = 128
 """At most so many training rows feature statistics are learned from where the backbone goes on training."""
 
 
-def inputs_of(job: Job, plan: Plan) -> tuple[Inputs, list[Kept]]:
-    """What the loop feeds on, and what was kept for it."""
+def inputs_of(job: Job, plan: Plan, earlier: Earlier | None = None) -> tuple[Inputs, list[Kept]]:
+    """What the loop feeds on, and what was kept for it; computed from rows of an `earlier` boundary where there are."""
     images, device = job.data.images, job.device
     views = job.config.views if job.augmenter else None
     shown_by: dict[str, Any] = {"augment": job.augmenter, "views": views, "by_class": _by_class(job)}
@@ -43,9 +45,8 @@ def inputs_of(job: Job, plan: Plan) -> tuple[Inputs, list[Kept]]:
     with job.reporter.bar("computing features", "images") as progress:
         for view, rows in [(None, plain), *((view, train) for view in shown_views)]:
             shown = _shifted(progress, done, total)
-            digest, cache = plan.digest, job.cache
-            options: dict[str, Any] = {"digest": digest, "cache": cache, "view": view, "progress": shown}
-            kept.append(keep(plan.prefix, images, rows, **options, group=job.group))
+            options: dict[str, Any] = {"digest": plan.digest, "cache": job.cache, "group": job.group}
+            kept.append(keep(plan.prefix, images, rows, view=view, progress=shown, earlier=earlier, **options))
             done += len(rows)
     positions = [_positions(len(job.data.table), rows) for rows in (plain, train)]
     options = {"view_positions": positions[1], "dtype": plan.compute.dtype, "seed": job.config.seed}

@@ -16,12 +16,14 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
+from zoo.features.extract import Kept
 from zoo.features.prefix import Recipe, weights_digest
 from zoo.group import ALONE, naming_peers
+from zoo.jobs.ahead import keep_ahead, plan_ahead
 from zoo.jobs.drawing import drawn
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
-from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
+from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json, recipe_before
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.tails import begin_tail, check_tail, end_tail, put_back, tail_optimiser
@@ -57,6 +59,7 @@ class _Part:
         compared: prediction and truth.
         verified: frozen tensors that were compared with what they were.
         trained: what trained and at which rates, for the record.
+        recipe: how the frozen part computed; None where there was none.
     """
 
     fit: Fit
@@ -69,6 +72,7 @@ class _Part:
     compared: Mapping[str, Any]
     verified: int
     trained: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> _Part:
@@ -103,7 +107,8 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         for number in range(len(parts), len(job.intervals)):
             own = replace(job, interval=number)
             checkpoints.around = {"parts": [asdict(part) for part in parts]}
-            part, plan, frozen, rates, after = _interval(own, optimiser, checkpoints, state, around.get("plan"))
+            before = Recipe(**parts[-1].recipe) if parts and parts[-1].recipe else None
+            part, plan, frozen, rates, after = _interval(own, optimiser, checkpoints, state, around.get("plan"), before)
             parts.append(part)
             state, around = None, {}
         began = time.perf_counter()
@@ -146,16 +151,21 @@ def _interval(
     checkpoints: Checkpoints,
     state: State | None,
     planned: Mapping[str, Any] | None,
+    before: Recipe | None,
 ) -> tuple[_Part, Plan, Frozen, Rates, Afterwards]:
-    """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted."""
+    """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted.
+
+    `before` is how the frozen part computed in the interval before.
+    """
     started = time.perf_counter()
     put_back(job, state)
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
     begin_tail(job)
-    plan = _planned(job, planned)
+    plan = _planned(job, planned, before)
     checkpoints.around = {**checkpoints.around, "plan": plan_json(plan)}
     ready = time.perf_counter()
-    inputs, kept = inputs_of(job, plan)
+    earlier, ahead = keep_ahead(job, plan)
+    inputs, kept = inputs_of(job, plan, earlier)
     # Later, and where a finished run goes on, the heads have learned to read features by the statistics they have.
     tail = job.intervals[job.interval].tail
     anew = (job.interval == 0 and job.parent is None) or (tail is not None and tail.head == "reset")
@@ -171,6 +181,7 @@ def _interval(
         fit=found,
         decisions=(
             *plan.decisions,
+            *_ahead(job, plan, ahead),
             *_waiting(waited, found.seconds),
             *_prediction(plan, features, found.seconds),
         ),
@@ -178,23 +189,24 @@ def _interval(
         features=features,
         computed=sum(each.computed for each in kept),
         there=sum(len(each.ids) - each.computed for each in kept),
-        problems=tuple(said for each in kept for said in each.problems),
+        problems=tuple(said for each in (*ahead, *kept) for said in each.problems),
         compared=_compared(plan, features, found.seconds),
         verified=frozen.verify(),
         trained=_trained(job, frozen, rates, found),
+        recipe=asdict(plan.prefix.recipe) if plan.chosen else None,
     )
     end_tail(job)
     return part, plan, frozen, rates, after
 
 
-def _planned(job: Job, kept: Mapping[str, Any] | None) -> Plan:
+def _planned(job: Job, kept: Mapping[str, Any] | None, before: Recipe | None) -> Plan:
     """What the first process plans, or what was planned before the run was interrupted: the same in every process."""
     if kept is not None:
         return plan_again(job, kept, "as before the run was interrupted")
     own: list[Plan] = []
 
     def make() -> dict[str, Any]:
-        own.append(make_plan(job))
+        own.append(plan_ahead(job, make_plan(job, recipe=recipe_before(job, before))))
         return plan_json(own[0])
 
     said = job.group.once(make)
@@ -362,12 +374,22 @@ def _merge(job: Job) -> tuple[Lora | None, tuple[Decision, ...]]:
 def _at_inference(job: Job, plan: Plan) -> tuple[Recipe, tuple[Decision, ...]]:
     """How features are computed at inference: as they were where the backbone is frozen, else chosen anew."""
     if plan.boundary.whole:
-        return plan.prefix.recipe, ()
+        return replace(plan.prefix.recipe, compiled=False), ()  # a few images would wait for the compiler
     view = job.model.view
     whole = Boundary(view=view, kind=plan.boundary.kind, whole=True)
     again = choose(job, whole, weights_digest(view.module), trained=True)
     named = tuple(replace(decision, what=f"{decision.what} at inference") for decision in again.decisions)
     return again.prefix.recipe, named
+
+
+def _ahead(job: Job, plan: Plan, kept: Sequence[Kept]) -> tuple[Decision, ...]:
+    if plan.ahead is None:
+        return ()
+    later = job.intervals[plan.ahead]
+    rows = sum(each.computed for each in kept)
+    choice = f"{rows} rows of the interval that begins with epoch {later.start + 1}"
+    why = "its boundary lies earlier in the network, so that what it keeps is part of the way to what this one needs"
+    return (Decision(what="computed ahead", choice=choice, why=why),)
 
 
 def _waiting(waited: float | None, seconds: float) -> tuple[Decision, ...]:

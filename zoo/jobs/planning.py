@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,13 +13,13 @@ from torch import Tensor
 
 from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
-from zoo.features.extract import View, extract, missing_rows, prefix_features
-from zoo.features.memory import available_memory
-from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Room, Size, alternatives
+from zoo.features.compiled import said, try_compiling
+from zoo.features.extract import extract, prefix_features
+from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Seconds, Size, alternatives
 from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.jobs.amounts import room_of, size_of
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure
-from zoo.probe import disk_speed
 from zoo.training.measure import Compute
 
 DEFAULT_VIEWS = 4
@@ -38,6 +37,7 @@ class Plan:
         digest: of the prefix's weights.
         views: augmented views that are kept; None where each epoch draws anew.
         resident: whether cached rows are held in memory.
+        ahead: the later interval whose rows are computed first, because these go through the same layers and on.
         found: every way and what it would cost, the one that is taken first.
         decisions: what was decided and why.
         basis: what those costs rest on; None where the plan is that of an earlier run.
@@ -53,6 +53,7 @@ class Plan:
     found: tuple[Alternative, ...]
     decisions: tuple[Decision, ...]
     basis: Basis | None = None
+    ahead: int | None = None
 
     @property
     def prefix(self) -> Prefix:
@@ -74,6 +75,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "recipe": asdict(plan.chosen.prefix.recipe) if plan.chosen else None,
         "views": plan.views,
         "resident": plan.resident,
+        "ahead": plan.ahead,
     }
 
 
@@ -99,16 +101,28 @@ def plan_again(job: Job, kept: Mapping[str, Any], why: str) -> Plan:
         digest=weights_digest(model.backbone, boundary.behind),
         views=kept["views"],
         resident=kept["resident"],
+        ahead=kept["ahead"],
         found=(Alternative(mode=kept["mode"]),),
         decisions=(decision,),
     )
 
 
-def make_plan(job: Job, *, always: bool = False) -> Plan:
-    """Plan a run; measures for a few seconds unless `--deterministic` forbids it.
+def recipe_before(job: Job, recipe: Recipe | None) -> Recipe | None:
+    """How the frozen part computed in the interval before, where it held all that is frozen now."""
+    if job.interval == 0 or recipe is None:
+        return None
+    before, now = (
+        job.intervals[at].policy.select(job.model.view).parameters for at in (job.interval - 1, job.interval)
+    )
+    return recipe if before <= now else None
+
+
+def make_plan(job: Job, *, always: bool = False, recipe: Recipe | None = None) -> Plan:
+    """Plan an interval; measures for a few seconds unless `--deterministic` forbids it.
 
     Args:
         job: the run.
+        recipe: of the frozen part in the interval before, whose frozen part held this one.
         always: whether steps too few to be worth it are measured too, so that costs are known; rules decide as before.
     """
     data, model, config = job.data, job.model, job.config
@@ -116,16 +130,24 @@ def make_plan(job: Job, *, always: bool = False) -> Plan:
     pixels = data.images.pixels(np.resize(data.splits.train, 3))
     boundary = find_boundary(model.view, model.kind, job.policy, pixels)
     digest = weights_digest(model.backbone, boundary.behind)
-    chosen = choose(job, boundary, digest) if boundary.there else None
+    chosen = None
+    if boundary.there:
+        chosen = _same(job, boundary, recipe) if recipe else choose(job, boundary, digest)
     views = config.views if job.augmenter else None
     if job.augmenter and boundary.there and config.views is None:
         views = min(DEFAULT_VIEWS, job.epochs)
     measured = measure(job, boundary, chosen, always=always)
     seconds = measured.seconds
-    size, room = _size(job, boundary, chosen, digest, views), _room(job)
+    size, room = size_of(job, boundary, chosen, digest, views), room_of(job)
     refused = _refused(job, boundary)
     if measured.whole_alone:
         refused["cached"] = refused["live"] = measured.whole_alone
+    if chosen is not None and "live" not in refused:
+        again = size.epochs * (size.train + size.val)
+        passes = again if "cached" in refused else size.todo
+        chosen, seconds = _compiled(job, chosen, seconds, passes)
+        if chosen.prefix.recipe.compiled:
+            size = size_of(job, boundary, chosen, digest, views)
     found = alternatives(seconds, size, room, refused)
     if measured.ruled:
         order: tuple[Mode, ...] = ("cached", "live", "whole")
@@ -154,6 +176,13 @@ def make_plan(job: Job, *, always: bool = False) -> Plan:
         decisions=tuple(decisions),
         basis=Basis(seconds=seconds, size=size, room=room),
     )
+
+
+def _same(job: Job, boundary: Boundary, recipe: Recipe) -> Chosen:
+    """The prefix as it computed before."""
+    prefix = Prefix(boundary.view, boundary.kind, replace(recipe, compiled=False), job.device, boundary.cut)
+    why = "as in the interval before, whose frozen part held this one"
+    return Chosen(prefix=prefix, decisions=(Decision(what="prefix", choice=str(prefix.recipe), why=why),))
 
 
 def choose(job: Job, boundary: Boundary, digest: str, *, trained: bool = False) -> Chosen:
@@ -206,6 +235,26 @@ def behind(job: Job, boundary: Boundary, prefix: Prefix, rows: Tensor, batch: in
     return found
 
 
+def _compiled(job: Job, chosen: Chosen, seconds: Seconds, passes: int) -> tuple[Chosen, Seconds]:
+    """The prefix compiled where that pays, and what an image costs then."""
+    prefix, each = chosen.prefix, seconds.prefix
+    if job.config.deterministic or each is None:
+        return chosen, seconds
+    memory = job.cache / "speeds"
+    found = try_compiling(prefix, job.data.images, passes=passes, seconds=each, memory=memory)
+    if found is None:
+        return chosen, seconds
+    trial, read = found
+    # What has just been compiled is there; what an earlier run compiled has to be compiled anew.
+    pays = trial.saves(passes) + (0.0 if read else trial.compile) > 0
+    decision = said(trial, passes, used=pays, read=read)
+    chosen = replace(chosen, decisions=(*chosen.decisions, decision))
+    if not pays:
+        return chosen, seconds
+    seconds = replace(seconds, prefix=trial.compiled, compiling=trial.compile if read else 0.0)
+    return replace(chosen, prefix=prefix.compiled(), seconds=trial.compiled), seconds
+
+
 def _place(boundary: Boundary) -> str:
     if boundary.whole:
         return f"{boundary.kind} features"
@@ -229,52 +278,6 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
     if boundary.whole:
         refused["whole"] = "the head alone trains, so that nothing needs the backbone's gradients"
     return refused
-
-
-def _size(job: Job, boundary: Boundary, chosen: Chosen | None, digest: str, views: int | None) -> Size:
-    splits, epochs = job.data.splits, job.epochs
-    size = Size(train=len(splits.train), val=len(splits.val), epochs=epochs)
-    if chosen is None:
-        return size
-    plain = plain_rows(job, boundary, views)
-    numbers = int(np.prod(chosen.prefix.shape)) * chosen.prefix.dtype.itemsize
-    kept = len(plain) + (views or 0) * len(splits.train)
-    todo = kept
-    if job.config.cache:
-        todo = missing_rows(chosen.prefix, job.data.images, plain, digest=digest, cache=job.cache)
-        for view in kept_views(job, views):
-            todo += missing_rows(
-                chosen.prefix, job.data.images, splits.train, digest=digest, cache=job.cache, view=view
-            )
-    return replace(size, todo=todo, row_bytes=numbers, kept_rows=kept)
-
-
-def plain_rows(job: Job, boundary: Boundary, views: int | None) -> NDArray[np.int64]:
-    """Rows that are kept as they are: what is validated, what trains unless views do, what is tested on features."""
-    splits = job.data.splits
-    parts = [splits.val]
-    parts += [] if views else [splits.train]
-    parts += [splits.test] if boundary.whole else []
-    return np.sort(np.concatenate(parts))
-
-
-def kept_views(job: Job, views: int | None) -> list[View]:
-    """The augmented views that are kept."""
-    if job.augmenter is None or views is None:
-        return []
-    return [View(augmenter=job.augmenter, number=number) for number in range(views)]
-
-
-def _room(job: Job) -> Room:
-    job.cache.mkdir(parents=True, exist_ok=True)
-    memory = available_memory()
-    if job.device.type == "cuda":
-        # Blocks that torch has let go of and keeps for itself are free too. Rows pass through the host's memory.
-        idle = torch.cuda.memory_reserved(job.device) - torch.cuda.memory_allocated(job.device)
-        free = int(torch.cuda.mem_get_info(job.device)[0]) + idle
-        memory = free if memory is None else min(memory, free)
-    write, read = (1e9, 2e9) if job.config.deterministic else disk_speed(job.cache)
-    return Room(disk=shutil.disk_usage(job.cache).free, memory=memory, read=read, write=write)
 
 
 def _way(found: tuple[Alternative, ...], size: Size, resident: bool) -> Decision:

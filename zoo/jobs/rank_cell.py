@@ -16,7 +16,7 @@ from zoo.data.labels import label_texts
 from zoo.data.splits import Splits
 from zoo.errors import DataError
 from zoo.features.boundary import find_boundary
-from zoo.features.extract import BATCH, keep
+from zoo.features.extract import keep
 from zoo.features.prefix import weights_digest
 from zoo.jobs.costs import planned_costs
 from zoo.jobs.feeding import inputs_of, standardise
@@ -161,7 +161,7 @@ def _features(job: Job, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], d
     digest = weights_digest(model.backbone, boundary.behind)
     chosen = choose(job, boundary, digest)
     # Even where everything is kept, so that the process has needed what the backbone needs.
-    chosen.prefix(images.pixels(np.resize(rows, BATCH[job.device.type])))
+    chosen.prefix(images.pixels(np.resize(rows, chosen.prefix.batch)))
     kept = keep(chosen.prefix, images, rows, digest=digest, cache=job.cache)
     seconds = chosen.seconds or float("nan")
     found: NDArray[np.float32] = kept.load().float().numpy()

@@ -28,7 +28,7 @@ from zoo.jobs.job import Fitted, Job
 from zoo.jobs.launch import launch, launches
 from zoo.jobs.options import check_options
 from zoo.jobs.outcome import save_outcome
-from zoo.jobs.planning import Plan, make_plan
+from zoo.jobs.planning import Plan, make_plan, recipe_before
 from zoo.jobs.progress import Reporter
 from zoo.jobs.record import Outcome
 from zoo.jobs.resume import Resumed, drop_options, finished, write_options
@@ -190,11 +190,12 @@ def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Inte
         ZooError: as `run_training`, before it trains.
     """
     job = start_job(config, reporter, Clock(), claimed=False)
-    found = []
+    found: list[tuple[Interval, Plan]] = []
     for number, interval in enumerate(job.intervals):
         own = replace(job, interval=number)
         freeze_parts(job.model, job.model.view, own.policy, "backbone.", digest=False, batchnorm=job.batchnorm)
-        found.append((interval, make_plan(own)))
+        before = found[-1][1].chosen if found else None
+        found.append((interval, make_plan(own, recipe=recipe_before(own, before.prefix.recipe if before else None))))
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.data.ingest import Images
 from zoo.data.table import Table
-from zoo.features.extract import BATCH, extract, prefix_features
+from zoo.features.extract import extract, prefix_features
 from zoo.features.prefix import Prefix, weights_digest
 from zoo.metrics.classification import probabilities_of
 from zoo.run.artifact import Artifact
@@ -80,7 +80,7 @@ class Pipeline:
     ) -> dict[str, Tensor]:
         """Logits (N, outputs) by task; features are held for so many rows at once as fill a part of the memory."""
         heads = self.artifact.model.heads.cpu().eval()
-        size = max(BATCH[self._prefix.device.type], HELD_NUMBERS // math.prod(self._prefix.shape))
+        size = max(self._prefix.batch, HELD_NUMBERS // math.prod(self._prefix.shape))
         parts: dict[str, list[Tensor]] = {task.name: [] for task in self.artifact.tasks}
         for at in range(0, max(1, len(rows)), size):
             shown = _shifted(progress, at, len(rows)) if len(rows) > size else progress

@@ -152,7 +152,7 @@ def seed_step(settings: Settings, epoch: int, step: int) -> None:
     seed = _mixed(settings.seed, epoch, "step", step, settings.group.rank)
     # torch.manual_seed keeps a stack trace of each call until CUDA is begun, half of a step's time on features.
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
 
 
