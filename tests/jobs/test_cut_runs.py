@@ -211,7 +211,7 @@ def test_live_and_whole_see_the_same_augmented_images(shape_folder, tmp_path, wa
 def test_rows_read_from_the_memory_map_train_as_those_in_memory(shape_folder, tmp_path, monkeypatch, options):
     data = shape_folder()
     held = train(data, tmp_path / "held", **options)
-    monkeypatch.setattr("zoo.jobs.planning.available_memory", lambda: 1)
+    monkeypatch.setattr("zoo.jobs.amounts.available_memory", lambda: 1)
     mapped = train(data, tmp_path / "mapped", **options)
     assert decisions(held)["feature cache"]["choice"].endswith("in memory")
     assert decisions(mapped)["feature cache"]["choice"].endswith("read from the memory-mapped files")
@@ -263,7 +263,7 @@ def test_a_deterministic_run_measures_nothing_and_is_the_same_again(shape_folder
     def refuse(*_, **__):
         raise AssertionError("something was timed")
 
-    for timer in ("jobs.measuring.time_steps", "jobs.measuring.remembered", "jobs.planning.disk_speed"):
+    for timer in ("jobs.measuring.time_steps", "jobs.measuring.remembered", "jobs.amounts.disk_speed"):
         monkeypatch.setattr(f"zoo.{timer}", refuse)
     for timer in ("race", "remembered"):
         monkeypatch.setattr(f"zoo.features.choose.{timer}", refuse)

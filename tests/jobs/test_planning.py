@@ -53,7 +53,7 @@ def seconds(monkeypatch):
 
         monkeypatch.setattr("zoo.jobs.measuring.time_steps", timed)
         monkeypatch.setattr("zoo.jobs.measuring.WORTH_MEASURING", 1)
-        monkeypatch.setattr("zoo.jobs.planning.disk_speed", lambda _: (1e9, 1e9))
+        monkeypatch.setattr("zoo.jobs.amounts.disk_speed", lambda _: (1e9, 1e9))
 
     return decide
 
@@ -130,7 +130,7 @@ def test_where_no_suffix_runs_the_whole_network_trains(plan, seconds, monkeypatc
 
 
 def test_too_little_disk_refuses_the_cache_with_the_reason(plan, monkeypatch):
-    monkeypatch.setattr("zoo.jobs.planning.shutil.disk_usage", lambda _: Usage(100, 90, 10))
+    monkeypatch.setattr("zoo.jobs.amounts.shutil.disk_usage", lambda _: Usage(100, 90, 10))
     found = plan()
     assert refused(found) == {"cached": "it takes 0.0 GB on disk, and 0.0 GB are free"}
     assert found.mode == "live"
@@ -162,7 +162,7 @@ def test_a_plan_without_a_prefix_has_none(plan):
 
 @pytest.mark.parametrize(("memory", "resident"), [(None, True), (10**12, True), (1000, False)])
 def test_rows_are_held_in_memory_where_half_of_it_is_enough(plan, monkeypatch, memory, resident):
-    monkeypatch.setattr("zoo.jobs.planning.available_memory", lambda: memory)
+    monkeypatch.setattr("zoo.jobs.amounts.available_memory", lambda: memory)
     found = plan()
     assert found.resident == resident
     ending = "in memory" if resident else "read from the memory-mapped files"

@@ -28,7 +28,8 @@ from zoo.probe import device_name, race, remembered
 
 COSINE = 0.98
 PROBE_ROWS = 128
-TIMED_ROWS = {"cpu": 8, "cuda": 64}
+PROBE_BATCH = {"cpu": 8, "cuda": 64}
+TIMED_ROWS = {"cpu": 4, "cuda": 64}
 FOLDS, REPEATS = 4, 3
 
 

@@ -179,6 +179,7 @@ class Prefix:
 
     @functools.cached_property
     def _translated(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        torch.compiler.reset()  # it translates one function eight times at most, whosever method it is
         return torch.compile(self._compute, dynamic=False, options={"freezing": True})
 
     @functools.cached_property

@@ -142,6 +142,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         verified=sum(part.verified for part in parts),
         trained=tuple(part.trained for part in parts),
         lora=lora,
+        prefix=plan.prefix if plan.boundary.whole and recipe == plan.prefix.recipe else None,
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zoo.config import TrainConfig
 from zoo.data.augment import Augmenter
 from zoo.features.choose import Decision
-from zoo.features.prefix import Recipe
+from zoo.features.prefix import Prefix, Recipe
 from zoo.group import ALONE, Group
 from zoo.jobs.data import Prepared
 from zoo.jobs.parent import Parent
@@ -98,6 +98,7 @@ class Fitted:
         plan: what was predicted, for each way, and what it really took; JSON values.
         problems: sentences about the cache for the report.
         lora: how the adapters were that are merged into the weights now; None where there were none.
+        prefix: of the whole backbone, where that is how it computed.
         frozen: by the last interval.
         verified: how often a frozen tensor was compared with what it was when its interval began.
         trained: of each interval, how many numbers trained and at which rates; JSON values.
@@ -117,3 +118,4 @@ class Fitted:
     plan: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     lora: Lora | None = None
+    prefix: Prefix | None = None

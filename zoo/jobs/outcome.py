@@ -36,7 +36,7 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     job, data, out = outcome.job, outcome.job.data, outcome.job.config.out
     artifact = _artifact(outcome)
     # Features of a network that this run has trained serve nobody but this run.
-    pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None)
+    pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None, outcome.fitted.prefix)
     rows = np.concatenate([data.splits.val, data.splits.test])
     with job.reporter.bar("predicting held-out rows", "images") as progress:
         probabilities, _ = pipeline.probabilities(data.table, data.images, rows, progress)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.features.boundary import Boundary, find_boundary
-from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
+from zoo.features.choose import PROBE_BATCH, Chosen, Decision, choose_prefix
 from zoo.features.compiled import said, try_compiling
 from zoo.features.extract import extract, prefix_features
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Seconds, Size, alternatives
@@ -197,8 +197,8 @@ def choose(job: Job, boundary: Boundary, digest: str, *, trained: bool = False) 
     data = job.data
 
     def compute(prefix: Prefix, rows: NDArray[np.int64]) -> Tensor:
-        # As few rows in a pass as were timed, because all that such a pass needs is there already.
-        batch = TIMED_ROWS[prefix.device.type]
+        # Few rows in a pass: larger ones have more memory to touch first than they save on so few.
+        batch = PROBE_BATCH[prefix.device.type]
         found = (
             extract(prefix, data.images, rows, digest=digest, cache=job.cache, batch=batch)
             if job.config.cache and not trained

@@ -32,14 +32,22 @@ class Pipeline:
 
     Attributes:
         artifact: the model and what belongs to it.
+
+    Args:
+        artifact: the same.
+        device: where it computes.
+        cache: folder in which features are kept; None where they are not.
+        prefix: of this backbone by the artifact's recipe, where one is made already.
     """
 
-    def __init__(self, artifact: Artifact, device: torch.device, cache: Path | None) -> None:
+    def __init__(
+        self, artifact: Artifact, device: torch.device, cache: Path | None, prefix: Prefix | None = None
+    ) -> None:
         self.artifact = artifact
         self._device = device
         self._cache = cache
         model = artifact.model
-        self._prefix = Prefix(model.view, model.kind, artifact.recipe, device)
+        self._prefix = prefix or Prefix(model.view, model.kind, artifact.recipe, device)
         self._digest = weights_digest(model.backbone)
         self._covariates = (
             Covariates.load(artifact.covariates, artifact.imputers) if artifact.covariates is not None else None
