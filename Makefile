@@ -23,7 +23,7 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Some hours on two cores; stopped, it goes on where it was. BENCH passes options, as in BENCH="--rows 600 --rounds 1".
 bench: install

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Threads of the tests' maths: two cores are there, and more threads only fight over them.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads of the tests' maths: two cores are there, shared by the processes that run tests; more only fight over them.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 from pathlib import Path
 
