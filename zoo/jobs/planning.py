@@ -187,6 +187,8 @@ def choose(job: Job, boundary: Boundary, digest: str, *, trained: bool = False) 
         memory=job.cache / "speeds",
         precision=job.config.precision,
         measure=not job.config.deterministic,
+        # Behind a cut features are judged by a suffix that trains and is in no digest.
+        digest=digest if boundary.whole and not trained else None,
     )
 
 
