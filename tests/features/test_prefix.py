@@ -271,7 +271,7 @@ def test_features_that_are_not_numbers_are_refused():
 
 def test_the_probe_stays_small_with_a_thousand_classes():
     labels = np.repeat(np.arange(1000), 5)
-    assert len(acceptance._probe_rows(labels)) <= choose.PROBE_ROWS
+    assert len(acceptance._probe_rows(labels)) <= acceptance.PROBE_ROWS
     assert len(acceptance._probe_rows(np.full(10, -1))) == 10
 
 
