@@ -131,6 +131,23 @@ def test_rows_with_steps_of_their_own_are_kept_apart_and_are_what_training_sees_
     assert torch.equal(turned.load()[1::2], plain.load()[1::2])
 
 
+def test_rows_that_a_view_leaves_as_they_are_are_computed_once_for_all_views(ready, tmp_path):
+    view, images, _ = ready
+    prefix, rows = Prefix(view, "pooled", Recipe(), CPU), np.arange(8)
+    augmenter = Augmenter((), 0, others=(parse_augmentation("light"),), chosen=np.array([0, 1] * 12))
+    views = [View(augmenter=augmenter, number=number) for number in (0, 1)]
+    options = {"digest": "y", "cache": tmp_path}
+    assert [missing_rows(prefix, images, rows, view=each, **options) for each in views] == [8, 4]
+    kept = [keep(prefix, images, rows, view=each, **options) for each in views]
+    assert [each.computed for each in kept] == [8, 4]
+    plain = keep(prefix, images, rows, **options)
+    assert plain.computed == 4  # those that the views change
+    for each in kept:
+        assert torch.equal(each.load()[::2], plain.load()[::2])
+        assert not torch.equal(each.load()[1::2], plain.load()[1::2])
+    assert [missing_rows(prefix, images, rows, view=each, **options) for each in (None, *views)] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("change", ["weights", "precision", "backbone", "preprocessing"])
 def test_what_changes_a_feature_changes_its_place_in_the_cache(ready, tmp_path, change):
     view, images, _ = ready

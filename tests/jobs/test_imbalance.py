@@ -106,21 +106,35 @@ def test_the_tail_trains_what_it_says_and_nothing_else(data, tmp_path, monkeypat
     assert [name for name, _ in model.heads.named_parameters()] == ["heads.0.weight", "heads.0.bias"]
 
 
-def test_images_of_rare_classes_are_augmented_and_no_others(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("freeze", ["head", "none"])
+def test_images_of_rare_classes_are_augmented_and_no_others(freeze, data, tmp_path, monkeypatch):
     from zoo.data.augment import Augmenter
 
     shown = []
-    call = Augmenter.__call__
+    through = Augmenter._through
 
-    def watching(self, images, keys, view, rows=None):
-        shown.append((self.steps[0].rotate, len(images)))
-        return call(self, images, keys, view, rows)
+    def watching(self, steps, images, keys, views):
+        shown.extend([(steps[0].rotate, view) for view in views] if steps else [])
+        return through(self, steps, images, keys, views)
 
-    monkeypatch.setattr(Augmenter, "__call__", watching)
-    train(data, tmp_path / "run", 'minority-augment(preset="light(rotate=77)")', epochs=2)
-    assert {rotate for rotate, _ in shown} == {77.0}
+    monkeypatch.setattr(Augmenter, "_through", watching)
+    text = 'minority-augment(preset="light(rotate=77)")'
+    train(data, tmp_path / "run", text, epochs=2, freeze=freeze)
     squares = 9  # of 14, what the splits leave to training
-    assert sum(count for _, count in shown) == pytest.approx(2 * squares, abs=2)
+    assert {rotate for rotate, _ in shown} == {77.0}
+    for view in (0, 1):  # kept views of a frozen backbone; of one that trains each epoch has its own
+        assert sum(own == view for _, own in shown) == pytest.approx(squares, abs=1)
+
+
+def test_views_of_rare_classes_are_kept_and_other_images_computed_once(data, tmp_path):
+    text = 'minority-augment(preset="light(rotate=7)")'
+    result = train(data, tmp_path / "run", text, epochs=4, views=3, freeze="head", deterministic=False)
+    (computed,) = [each for each in result.run["decisions"] if each["what"] == "rows through the frozen part"]
+    counts = result.run["data"]["counts"]["label"]
+    rare, images = counts["square"]["train"], sum(sum(own.values()) for own in counts.values())
+    # Images as they are once, those of the rare class in training only as the three views show them.
+    assert int(computed["choice"].split()[0]) + int(computed["why"].split()[0]) >= images - rare + 3 * rare
+    assert int(computed["choice"].split()[0]) <= images + 3 * rare
 
 
 def test_smote_makes_rows_with_covariates_beside_them(data, tmp_path):
@@ -185,7 +199,14 @@ def test_an_interrupted_tail_goes_on_as_if_nothing_had_happened(data, tmp_path, 
         ("tau-norm", {"head": "cosine"}, ZooError, "tau-norm needs a head that ends in a linear layer"),
         ("drw", {"epochs": 1}, OptionError, "drw acts from 80% to 100% of the run, and a run of 1 epoch has none"),
         ("adasyn(k=3)", {}, ZooError, "adasyn cannot make rows of these features: Not any neigbours"),
-        ("minority-augment", {"augment": "light", "views": 2}, ZooError, "--views keeps a few of all; leave it out"),
+        (
+            "smote(k=3)+minority-augment",
+            {},
+            ZooError,
+            "shows images of some classes changed, and fits features of images",
+        ),
+        ("bagging+minority-augment", {}, ZooError, "shows images of some classes changed, and fits features of images"),
+        ("class-weights", {"views": 2}, ZooError, "--views counts augmented views of each image; say --augment light"),
         ("balanced-sampler+undersample", {}, OptionError, "both bring a sampler"),
     ],
 )

@@ -19,6 +19,7 @@ from zoo.training.schedule import parse_curve
 from zoo.training.strategy import bound_target
 
 DEFAULT_HEAD = "linear"
+NO_VIEWS = "--views counts augmented views of each image; say --augment light too"
 
 
 def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
@@ -42,8 +43,8 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
         raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
     _check_engine(config, schedule)
     augmentation = parse_augmentation(config.augment)
-    if config.views is not None and not augmentation:
-        raise ZooError("--views counts augmented views of each image; say --augment light too")
+    if config.views is not None and not augmentation and not config.imbalance:  # a strategy may show classes changed
+        raise ZooError(NO_VIEWS)
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     parse_imputing(config.impute)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
-from zoo.features.extract import View, extract, missing_rows, prefix_features
+from zoo.features.extract import View, extract, missing_rows
 from zoo.features.memory import available_memory
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Room, Size, alternatives
 from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.features.stream import prefix_features
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure
 from zoo.probe import disk_speed
@@ -117,8 +118,8 @@ def make_plan(job: Job, *, always: bool = False) -> Plan:
     boundary = find_boundary(model.view, model.kind, job.policy, pixels)
     digest = weights_digest(model.backbone, boundary.behind)
     chosen = choose(job, boundary, digest) if boundary.there else None
-    views = config.views if job.augmenter else None
-    if job.augmenter and boundary.there and config.views is None:
+    views = config.views if job.shows else None
+    if job.shows and boundary.there and config.views is None:
         views = min(DEFAULT_VIEWS, job.epochs)
     measured = measure(job, boundary, chosen, always=always)
     seconds = measured.seconds
@@ -140,7 +141,7 @@ def make_plan(job: Job, *, always: bool = False) -> Plan:
         Decision(what="trainable part", choice=str(measured.compute), why=measured.why),
         _way(found, size, resident),
     ]
-    if job.augmenter:
+    if job.shows:
         decisions.append(_views(views if mode == "cached" else config.views, kept=mode == "cached"))
     return Plan(
         boundary=boundary,
@@ -224,8 +225,6 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
         refused["cached"] = refused["live"] = "--mixup and --cutmix mix images anew in every step"
     elif mixing := [answer.name for answer in job.answers.values() if answer.mixes_pixels]:
         refused["cached"] = refused["live"] = f"{mixing[0]} mixes images anew in every step"
-    elif changing := [answer.name for answer in job.answers.values() if answer.class_transforms]:
-        refused["cached"] = f"{changing[0]} draws views of some classes anew in each epoch"
     elif not job.config.cache:
         refused["cached"] = "--no-cache"
     if boundary.whole:
@@ -262,9 +261,9 @@ def plain_rows(job: Job, boundary: Boundary, views: int | None) -> NDArray[np.in
 
 def kept_views(job: Job, views: int | None) -> list[View]:
     """The augmented views that are kept."""
-    if job.augmenter is None or views is None:
+    if job.shows is None or views is None:
         return []
-    return [View(augmenter=job.augmenter, number=number) for number in range(views)]
+    return [View(augmenter=job.shows, number=number) for number in range(views)]
 
 
 def _room(job: Job) -> Room:
