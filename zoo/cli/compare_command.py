@@ -36,10 +36,11 @@ def _show(found: Mapping[str, Any]) -> None:
     from zoo.report.compare_page import table_lines, verdict
     from zoo.report.scores import words
 
-    own = ", each with a split of its own" if found["drawn"] else ""
+    count = len(found["seeds"])
+    own = ", each with a split of its own" if found["drawn"] and count > 1 else ""
     write(f"{found['data']}, {found['target']}, {found['backbone']} ({found['weights']}), --freeze {found['freeze']}")
     write(
-        f"{words(found['metric'])} over {len(found['seeds'])} seeds{own}: {found['rows']['train']} training, "
+        f"{words(found['metric'])} over {count} seed{'s' if count > 1 else ''}{own}: {found['rows']['train']} training, "
         f"{found['rows']['val']} validation, {found['rows']['test']} test rows; the validation rows choose"
     )
     for note in found["notes"]:
@@ -48,7 +49,8 @@ def _show(found: Mapping[str, Any]) -> None:
         write(line)
     write("± spread over seeds; GAIN against plain training with the same seed, ~ where it may be noise")
     for each in found["without"]:
-        seeds = "" if len(each["seeds"]) == len(found["seeds"]) else f", seeds {', '.join(map(str, each['seeds']))}"
+        some = 0 < len(each["seeds"]) < len(found["seeds"])
+        seeds = f", seeds {', '.join(map(str, each['seeds']))}" if some else ""
         write(f"{'broke' if each['broken'] else 'no figures':<11} {each['strategy']}{seeds}: {each['reason']}")
     for sentence in verdict(found):
         write(sentence)

@@ -19,7 +19,7 @@ from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 from zoo.jobs.compare_table import PLAIN, compared
 from zoo.jobs.keys import code_context, known_data
-from zoo.jobs.options import check_options
+from zoo.jobs.options import AUTO, check_options
 from zoo.jobs.progress import Reporter
 from zoo.metrics.choice import check_metric
 from zoo.model.view import find_entry
@@ -102,6 +102,7 @@ def run_compare(config: CompareConfig, reporter: Reporter) -> Comparison:
     rows = _run(cells, config, reporter)
     by_text = {text: {row.seed: row for row in rows if row.parameters["imbalance"] == text} for text in texts}
     found = compared(by_text, config)
+    found["without"] += _aliases(texts)
     picture = gain_picture(found)
     write_whole(config.out / "compare.json", to_json(found))
     write_whole(config.out / "compare.png", picture)
@@ -128,6 +129,8 @@ def _texts(config: CompareConfig) -> list[str]:
             raise OptionError(
                 f"zoo compare tries strategies for the first target; leave out {target}=", text=option, column=0
             )
+        if text.strip() == AUTO:
+            raise OptionError("auto chooses for `zoo train`; a comparison tries what it names", text=option, column=0)
         if text.strip() == ALL:
             texts += _every()
         elif text.strip() not in ("", PLAIN):
@@ -137,11 +140,24 @@ def _texts(config: CompareConfig) -> list[str]:
 
 
 def _every() -> list[str]:
-    """Every strategy that there is, as its name alone means it; one that two claim by the name of each."""
+    """Every strategy that there is, as its name alone means it; a name that two claim stands for each of them."""
     found = []
     for plugin, record in STRATEGIES.items():
-        found.append(f"{plugin.distribution}:{record.name}" if STRATEGIES.claimed(record) else record.name)
+        if not record.alias_of:
+            found.append(f"{plugin.distribution}:{record.name}" if STRATEGIES.claimed(record) else record.name)
     return found
+
+
+def _aliases(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Other names of strategies that are tried, where every strategy is."""
+    if not set(_every()) <= set(texts):
+        return []
+    said = "another name of {}, which is tried"
+    return [
+        {"strategy": record.name, "seeds": [], "reason": said.format(record.alias_of), "broken": False}
+        for _, record in STRATEGIES.items()
+        if record.alias_of
+    ]
 
 
 def _train(config: CompareConfig, imbalance: tuple[str, ...] = ()) -> TrainConfig:

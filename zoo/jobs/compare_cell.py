@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.config import TrainConfig
-from zoo.errors import ZooError
+from zoo.errors import OptionError, ZooError
 from zoo.jobs.fitting import fit
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.outcome import artifact_of, held_out, score
@@ -34,7 +34,7 @@ def try_strategy(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
             fitted = fit(job)
             return _figures(job, fitted)
         except ZooError as error:
-            return {"refused": str(error)}
+            return {"refused": error.message if isinstance(error, OptionError) else str(error)}
 
 
 def _figures(job: Job, fitted: Fitted) -> dict[str, Any]:

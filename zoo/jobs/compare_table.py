@@ -163,7 +163,7 @@ def _choice(ordered: Sequence[Mapping[str, Any]], results: Mapping[str, Results]
 def _notes(first: Mapping[str, Any], config: CompareConfig) -> list[str]:
     said = list(first["notes"])
     if config.seeds == 1:
-        said.append("One seed cannot tell a difference from noise; --seeds 5 can.")
+        said.append("One seed cannot tell a difference from noise; several can (--seeds 5).")
     elif not first["drawn"]:
         said.append(
             "The data name the splits: seeds differ in the draws of training alone, and the spread is of those."

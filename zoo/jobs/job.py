@@ -44,6 +44,7 @@ class Job:
         group: the processes that train it together.
         batch_size: rows that pass at once.
         found: decisions about the run as a whole.
+        chosen: what `--imbalance auto` chose and why, JSON values for each target.
     """
 
     config: TrainConfig
@@ -61,6 +62,7 @@ class Job:
     group: Group = ALONE
     batch_size: int = 32
     found: tuple[Decision, ...] = ()
+    chosen: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def answers(self) -> Mapping[str, Answer]:

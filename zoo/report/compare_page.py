@@ -35,25 +35,26 @@ def render_comparison(found: Mapping[str, Any], picture: bytes) -> str:
 def verdict(found: Mapping[str, Any]) -> Iterator[str]:
     """Which to take, by how much, and what cannot be told apart from it."""
     metric, rows = found["metric"], {row["strategy"]: row for row in found["strategies"]}
-    best, named = rows[found["best"]], words(found["metric"])
-    if found["take"] == "none":
-        if best["strategy"] == "none":
-            yield f"Keep plain training: no strategy has a better {named} on validation rows."
-        else:
-            gain = gain_text(best["val_gain"].get(metric))
-            yield (
-                f"Keep plain training: no strategy beats it on validation rows by more than noise. The best, "
-                f"{best['strategy']}, has a {named} of {value_text(best['val'].get(metric))} there, {gain} against it."
-            )
-    else:
-        own = rows[found["take"]]
+    best, take = rows[found["best"]], rows[found["take"]]
+    gain = best["val_gain"].get(metric)
+    if len(found["seeds"]) == 1:
+        yield f"The best on validation rows is {best['strategy']}. With one seed nothing can be told from noise."
+        return
+    if take["strategy"] != "none":
         said = [
-            f"{value_text(own[split].get(metric))} on {ROWS[split]} ({gain_text(own[f'{split}_gain'].get(metric))} "
+            f"{value_text(take[split].get(metric))} on {title} ({gain_text(take[f'{split}_gain'].get(metric))} "
             "against plain training)"
-            for split in ROWS
-            if own[split]
+            for split, title in ROWS.items()
+            if take[split]
         ]
-        yield f"Take {own['strategy']}: {named} {', '.join(said)}."
+        yield f"Take {take['strategy']}: {words(metric)} {', '.join(said)}."
+    elif gain is None:
+        yield f"Keep plain training: no strategy has a better {words(metric)} on validation rows."
+    else:
+        yield (
+            f"Keep plain training: no strategy beats it on validation rows by more than noise. The best there, "
+            f"{best['strategy']}, has {gain_text(gain)} of {words(metric)} against it."
+        )
     if found["alike"]:
         it = "plain training" if found["take"] == "none" else "it"
         yield f"Not told apart from {it} by these validation rows: {', '.join(found['alike'])}."
