@@ -34,15 +34,14 @@ def run(words: Sequence[str]) -> int:
 
 def _show(found: Mapping[str, Any]) -> None:
     from zoo.report.compare_page import table_lines, verdict
-    from zoo.report.scores import words
+    from zoo.report.scores import SPLITS, words
 
     count = len(found["seeds"])
     own = ", each with a split of its own" if found["drawn"] and count > 1 else ""
     write(f"{found['data']}, {found['target']}, {found['backbone']} ({found['weights']}), --freeze {found['freeze']}")
-    write(
-        f"{words(found['metric'])} over {count} seed{'s' if count > 1 else ''}{own}: {found['rows']['train']} training, "
-        f"{found['rows']['val']} validation, {found['rows']['test']} test rows; the validation rows choose"
-    )
+    rows = ", ".join(f"{found['rows'][split]} {name}" for split, name in SPLITS.items())
+    over = f"{count} seed{'s' if count > 1 else ''}{own}"
+    write(f"{words(found['metric'])} over {over}: {rows} rows; the validation rows choose")
     for note in found["notes"]:
         write(f"note        {note}")
     for line in table_lines(found):

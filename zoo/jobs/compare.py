@@ -122,7 +122,7 @@ def _texts(config: CompareConfig) -> list[str]:
             raise OptionError(f"--{name} must be at least {least}, not {getattr(config, name)}")
     if not config.seconds > 0:
         raise OptionError(f"--seconds must be positive, not {config.seconds}")
-    texts = [PLAIN]
+    texts, named = [PLAIN], []
     for option in config.imbalance or (ALL,):
         target, text = bound_target(option)
         if target is not None:
@@ -134,9 +134,9 @@ def _texts(config: CompareConfig) -> list[str]:
         if text.strip() == ALL:
             texts += _every()
         elif text.strip() not in ("", PLAIN):
-            texts.append("+".join(str(call) for call in parse_options(text)))
-    check_options(_train(config, tuple(text for text in texts[1:] if text not in _every())))
-    return list(dict.fromkeys(texts))
+            named.append("+".join(str(call) for call in parse_options(text)))
+    check_options(_train(config, tuple(named)))
+    return list(dict.fromkeys([*texts, *named]))
 
 
 def _every() -> list[str]:

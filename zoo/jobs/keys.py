@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -45,12 +46,15 @@ def _digest(table: Table) -> str:
 def code_context(plugins: Iterable[Plugin]) -> dict[str, str]:
     """Versions and code of the core and of these plugins."""
     named = {plugin.name: plugin for plugin in plugins}
-    code = package_digest("zoo") + "".join(
-        package_digest(named[name].module.partition(".")[0]) for name in sorted(named)
-    )
+    modules = tuple(named[name].module.partition(".")[0] for name in sorted(named))
     return {
         "backbone-zoo": version("backbone-zoo"),
         "torch": torch.__version__,
         **{plugin.distribution: plugin.version for plugin in named.values()},
-        "code": hashlib.blake2b(code.encode(), digest_size=8).hexdigest(),
+        "code": _code(modules),
     }
+
+
+@cache  # the code that runs is the one that was imported
+def _code(modules: tuple[str, ...]) -> str:
+    return hashlib.blake2b("".join(map(package_digest, ("zoo", *modules))).encode(), digest_size=8).hexdigest()
