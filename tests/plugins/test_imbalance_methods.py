@@ -253,6 +253,10 @@ def test_made_rows_have_whole_categories_and_their_classes_weight():
     assert set(found[:, 4:].sum(dim=1).tolist()) == {1.0}
     assert set(found[:, 4:].unique().tolist()) == {0.0, 1.0}
     assert own.weight[50:].tolist() == [3.0] * 30
+    marked = torch.cat([features, (torch.arange(50) % 4 == 0).float()[:, None]], dim=1)
+    found, _ = _features.oversampled("smote", 5, (40, 40), marked, target, generator(), [(4, 7), (7, 8)])
+    assert torch.equal(found[:50, 7], marked[:, 7])
+    assert set(found[:, 7].unique().tolist()) == {0.0, 1.0}  # what marks a hole is never half a mark
     with pytest.raises(ZooError, match="adasyn cannot make rows of covariates that are categories"):
         _features.oversampled("adasyn", 5, (40, 40), features, target, generator(), [(4, 7)])
 
