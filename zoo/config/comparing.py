@@ -21,6 +21,10 @@ class CompareConfig(TrainConfig):
 
     out: Path = Path("runs/compare")
     """Folder for compare.html, compare.json, compare.png and rows.jsonl, by which the command goes on."""
+    backbone: str | None = None
+    """Which backbone, as source/model or source/model.tag; `zoo list` shows them."""
+    target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
+    """Column to learn; of several the first is what strategies are for."""
     imbalance: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="STRATEGY")] = ()
     """What to try, such as logit-adjust(tau=0.5) or class-weights+focal; repeat for several. all, which is meant where
     nothing is said, stands for every strategy that there is, each as its name alone means it."""

@@ -90,7 +90,7 @@ def run_compare(config: CompareConfig, reporter: Reporter) -> Comparison:
         DataError: the data cannot be read or split, or have one class only.
         ZooError: no strategy has figures; says why.
     """
-    texts = _texts(config)
+    texts = expressions(config)
     key, tasks = known_data(_train(config))
     check_metric(config.metric, tasks[0].classes)
     seeds = range(config.seed, config.seed + config.seeds)
@@ -110,7 +110,7 @@ def run_compare(config: CompareConfig, reporter: Reporter) -> Comparison:
     return Comparison(folder=config.out, found=found)
 
 
-def _texts(config: CompareConfig) -> list[str]:
+def expressions(config: CompareConfig) -> list[str]:
     """Strategy expressions, plain training first; checked as far as that needs no data.
 
     Raises:
