@@ -148,13 +148,14 @@ def _unchanged(
     if view is None:
         return None
     same = rows[~view.augmenter.changes(rows)]
-    same = same[_missing(store, _addresses(images, same, view))]
     if not len(same):
         return None
     group: Group = options["group"]
     plain = keep(prefix, images, same, **options)
-    for part in np.split(np.arange(len(same)), range(SHARD_ROWS, len(same), SHARD_ROWS)) if group.first else ():
-        store.append(_addresses(images, same[part], view), plain.gather(part))
+    if group.local_rank == 0:  # for all of its machine
+        lacking = _missing(store, _addresses(images, same, view))
+        for part in np.split(lacking, range(SHARD_ROWS, len(lacking), SHARD_ROWS)):
+            store.append(_addresses(images, same[part], view), plain.gather(part))
     group.wait()
     return plain
 

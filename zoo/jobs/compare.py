@@ -116,6 +116,8 @@ def expressions(config: CompareConfig) -> list[str]:
     Raises:
         OptionError: see `run_compare`.
     """
+    if config.backbone is None:
+        raise OptionError("say which backbone, as in --backbone timm/resnet50; `zoo list` shows them")
     check_metric(config.metric)
     for name, least in {"seeds": 1, "jobs": 1}.items():
         if getattr(config, name) < least:
