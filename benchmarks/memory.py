@@ -117,9 +117,8 @@ def extraction(parameters, seed):
     import torch
 
     from zoo.data.ingest import Images, pixel_store
-    from zoo.features.extract import SHARD_BYTES, SHARD_ROWS, keep
+    from zoo.features.extract import BATCH, SHARD_BYTES, SHARD_ROWS, keep
     from zoo.features.prefix import Prefix, Recipe, weights_digest
-    from zoo.features.stream import BATCH
 
     torch.manual_seed(seed)
     view, count = network(parameters), parameters["images"]

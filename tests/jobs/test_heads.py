@@ -10,7 +10,7 @@ import pytest
 import zoo
 from zoo.cli import main
 from zoo.errors import OptionError, ZooError
-from zoo.features.stream import prefix_features
+from zoo.features.extract import prefix_features
 from zoo.jobs import feeding
 from zoo.model.load import in_full, one_head
 from zoo.model.network import Standardise

@@ -109,7 +109,9 @@ def _choice(job: Job, target: str, others: Sequence[str]) -> dict[str, Any]:
                 if text == PLAIN:
                     raise
                 left_out[text] = str(error).splitlines()[0]
-    return _judged(job, trials, metric, scored) | {"target": target, "left_out": left_out}
+    found = _judged(job, trials, metric, scored)
+    why = f"{found['why']}; left out: {', '.join(left_out)}" if left_out else found["why"]
+    return found | {"target": target, "left_out": left_out, "why": why}
 
 
 def _scores(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import TrainConfig
+from zoo.features.extract import BATCH
 from zoo.features.plan import alternatives
 from zoo.features.prefix import normalise
-from zoo.features.stream import BATCH
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter

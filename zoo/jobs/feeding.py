@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.features.extract import Kept, keep
+from zoo.features.extract import Kept, Progress, keep, prefix_parts
 from zoo.features.prefix import normalise
-from zoo.features.stream import Progress, prefix_parts
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, behind, kept_views, plain_rows
 from zoo.model.network import STATISTICS_ROWS

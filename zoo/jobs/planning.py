@@ -14,11 +14,10 @@ from torch import Tensor
 
 from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.choose import TIMED_ROWS, Chosen, Decision, choose_prefix
-from zoo.features.extract import View, extract, missing_rows
+from zoo.features.extract import View, extract, missing_rows, prefix_features
 from zoo.features.memory import available_memory
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Room, Size, alternatives
 from zoo.features.prefix import Prefix, Recipe, weights_digest
-from zoo.features.stream import prefix_features
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure
 from zoo.probe import disk_speed

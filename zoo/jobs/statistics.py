@@ -9,8 +9,8 @@ from torch import Tensor
 
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
+from zoo.features.extract import Progress
 from zoo.features.prefix import normalise
-from zoo.features.stream import Progress
 from zoo.jobs.data import Prepared
 from zoo.jobs.progress import Reporter
 from zoo.model.batchnorm import BatchNormMode, batch_norms, default_mode, recalibrate

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from zoo.data.ingest import Images
 from zoo.data.table import Table
-from zoo.features.extract import extract
+from zoo.features.extract import BATCH, extract, prefix_features
 from zoo.features.prefix import Prefix, weights_digest
-from zoo.features.stream import BATCH, prefix_features
 from zoo.metrics.classification import probabilities_of
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
