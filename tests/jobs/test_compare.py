@@ -48,6 +48,20 @@ def test_the_figures_of_a_run_are_those_of_zoo_train(text, options, shape_folder
     assert found["counts"] == {"disc": 25, "square": 9}
 
 
+def test_seeds_hold_out_other_rows_unless_the_data_say_which(shape_folder, tmp_path):
+    data = shape_folder(40, 14)
+    one, other = (cell(data, "none", seed)["held_out"] for seed in (0, 1))
+    assert one["val"] != other["val"]
+    assert one["test"] != other["test"]
+    lines = ["image,label,split"]
+    lines += [f"{path},{path.parent.name},{'test' if int(path.stem) % 3 else 'train'}" for path in data.rglob("*.png")]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    options = {"image": "image", "split": "split", "target": ["label"]}
+    one, other = (cell(tmp_path / "table.csv", "none", seed, **options)["held_out"] for seed in (0, 1))
+    assert one["val"] != other["val"]  # drawn from the training rows
+    assert one["test"] == other["test"]
+
+
 def test_what_does_not_go_together_is_an_answer_with_its_reason(shape_folder):
     data = shape_folder(40, 14)
     assert "2.00 times over" in cell(data, "class-weights+balanced-sampler")["refused"]
@@ -70,7 +84,7 @@ def result(value, seed, *, rest=0.5, counts=None, drawn=True, undefined=None, **
         "seconds": {"plan": 0.1, "features": 0.0, "train": 0.5},
         "weights": "fixed",
         "split": "drawn",
-        "drawn": drawn,
+        "held_out": {"val": f"val {seed if drawn else 0}", "test": f"test {seed if drawn else 0}"},
         "notes": ["A note."],
         **more,
     }
@@ -160,7 +174,9 @@ def test_where_the_data_name_the_splits_only_training_differs_between_seeds():
         table(values, drawn=drawn)["strategies"][0]["val_gain"]["balanced_accuracy"] for drawn in (True, False)
     )
     assert given["reach"] < drawn["reach"]
-    assert "The data name the splits" in table(values, drawn=False)["notes"][-1]
+    assert "The validation and test rows are the same with every seed" in table(values, drawn=False)["notes"][-1]
+    assert table(values, drawn=False)["drawn"] == {"val": False, "test": False}
+    assert table(values)["notes"] == ["A note."]
 
 
 def test_one_seed_says_so():

@@ -470,9 +470,14 @@ def test_parameters_that_cannot_be_meant_are_refused(text, message):
         plan_of(text)
 
 
-def test_strategies_of_one_class_a_row_refuse_several_labels():
+@pytest.mark.parametrize("name", [record.name for plugin, record in STRATEGIES.items() if plugin.name == "imbalance"])
+def test_each_strategy_takes_the_tasks_that_it_declares_and_refuses_others_in_words(name):
+    record = STRATEGIES.get(name)
+    assert "classification" in record.tasks
+    assert ("multilabel" in record.tasks) == (name == "focal")  # the others weigh, draw or mix rows by their one class
     several = statistics_of((30, 40), "multilabel")
-    assert answer("focal", several).criterion is not None
-    for name in ("ldam", "smote", "crt", "threshold", "rusboost"):
+    if "multilabel" in record.tasks:
+        assert answer(name, several).criterion is not None
+    else:
         with pytest.raises(OptionError, match=f"{name} takes classification targets; t is multilabel"):
             answer(name, several)

@@ -37,7 +37,7 @@ def _show(found: Mapping[str, Any]) -> None:
     from zoo.report.scores import SPLITS, words
 
     count = len(found["seeds"])
-    own = ", each with a split of its own" if found["drawn"] and count > 1 else ""
+    own = ", each with a split of its own" if all(found["drawn"].values()) and count > 1 else ""
     write(f"{found['data']}, {found['target']}, {found['backbone']} ({found['weights']}), --freeze {found['freeze']}")
     rows = ", ".join(f"{found['rows'][split]} {name}" for split, name in SPLITS.items())
     over = f"{count} seed{'s' if count > 1 else ''}{own}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo.config import TrainConfig
 from zoo.errors import OptionError, ZooError
@@ -55,9 +59,14 @@ def _figures(job: Job, fitted: Fitted) -> dict[str, Any]:
         "seconds": {name: round(value, 4) for name, value in fitted.seconds.items()},
         "weights": job.model.view.weights,
         "split": data.splits.how,
-        "drawn": data.table.roles.split is None,
+        "held_out": {split: _digest(getattr(data.splits, split)) for split in ("val", "test")},
         "notes": [*data.table.notes, *data.warnings],
     }
+
+
+def _digest(rows: NDArray[np.int64]) -> str:
+    """Tells whether two seeds hold out the same rows."""
+    return hashlib.blake2b(rows.tobytes(), digest_size=8).hexdigest()
 
 
 def _flat(scores: Mapping[str, Any]) -> dict[str, float | None]:

@@ -48,7 +48,8 @@ def compared(rows: Mapping[str, Mapping[int, Row]], config: CompareConfig) -> di
         "format": FORMAT,
         "data": str(config.data),
         "backbone": config.backbone,
-        **{name: first[name] for name in ("weights", "target", "counts", "rows", "split", "drawn")},
+        **{name: first[name] for name in ("weights", "target", "counts", "rows", "split")},
+        "drawn": {split: _drawn(results[PLAIN], split) for split in SPLITS},
         "freeze": config.freeze,
         "epochs": config.epochs,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
@@ -59,7 +60,7 @@ def compared(rows: Mapping[str, Mapping[int, Row]], config: CompareConfig) -> di
         "strategies": ordered,
         "without": without,
         **_choice(ordered, results, config.metric),
-        "notes": _notes(first, config),
+        "notes": _notes(results[PLAIN], config),
     }
 
 
@@ -91,7 +92,8 @@ def _row(text: str, results: Results, plain: Results) -> dict[str, Any]:
     }
     for split in SPLITS:
         scored = [each["scores"][split] for each in results.values() if split in each["scores"]]
-        row[split] = {name: _over([each[name] for each in scored]) for name in (scored[0] if scored else ())}
+        names = dict.fromkeys(name for each in scored for name in each)
+        row[split] = {name: _over([each.get(name) for each in scored]) for name in names}
         row[f"{split}_gain"] = {} if text == PLAIN else _gains(results, plain, split)
         said = {name: why for each in results.values() for name, why in each["undefined"].get(split, {}).items()}
         row[f"{split}_undefined"] = {
@@ -135,8 +137,13 @@ def _difference(one: Results, other: Results, split: str, name: str, seeds: Sequ
         return None
     result = one[seeds[0]]
     # With one division of the rows for all seeds only the draws of training differ.
-    overlap = result["rows"][split] / result["rows"]["train"] if result["drawn"] else 0.0
+    overlap = result["rows"][split] / result["rows"]["train"] if _drawn(one, split) else 0.0
     return paired(known, overlap)
+
+
+def _drawn(results: Results, split: str) -> bool:
+    """Whether seeds differ in the rows that are held out."""
+    return len({each["held_out"][split] for each in results.values()}) > 1
 
 
 def _order(scores: Mapping[str, Any], metric: str) -> tuple[bool, float]:
@@ -160,12 +167,16 @@ def _choice(ordered: Sequence[Mapping[str, Any]], results: Mapping[str, Results]
     return {"take": take, "best": ordered[0]["strategy"], "alike": alike}
 
 
-def _notes(first: Mapping[str, Any], config: CompareConfig) -> list[str]:
+def _notes(plain: Results, config: CompareConfig) -> list[str]:
+    first = next(iter(plain.values()))
     said = list(first["notes"])
+    same = [split for split in SPLITS if first["rows"][split] and not _drawn(plain, split)]
     if config.seeds == 1:
         said.append("One seed cannot tell a difference from noise; several can (--seeds 5).")
-    elif not first["drawn"]:
+    elif same:
+        rows = " and ".join({"val": "validation", "test": "test"}[split] for split in same)
         said.append(
-            "The data name the splits: seeds differ in the draws of training alone, and the spread is of those."
+            f"The {rows} rows are the same with every seed: their spread is of the draws of training, and says nothing "
+            "of other rows."
         )
     return said
