@@ -8,13 +8,15 @@ import pytest
 import tyro
 
 from zoo.cli import COMMANDS
-from zoo.config import EvaluateConfig, ExportConfig, PredictConfig, ResumeConfig, TrainConfig
+from zoo.config import CompareConfig, EvaluateConfig, ExportConfig, PredictConfig, ResumeConfig, TrainConfig
+from zoo.jobs.compare import expressions
 from zoo.jobs.options import check_options
 from zoo.specs import parse_options
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 COMMAND_LINES = [line.strip() for line in re.findall(r"^    (zoo .*)$", README, re.MULTILINE)]
 CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig, "export": ExportConfig}
+CONFIGS["compare"] = CompareConfig
 
 
 def words(line):
@@ -46,7 +48,9 @@ def test_every_command_in_it_exists(line):
 def test_the_options_of_its_commands_parse(line):
     command, *rest = words(line)
     config = tyro.cli(ResumeConfig if "--resume" in rest else CONFIGS[command], args=rest)
-    if isinstance(config, TrainConfig) and config.freeze != "POLICY":
+    if isinstance(config, CompareConfig):
+        assert expressions(config)
+    elif isinstance(config, TrainConfig) and config.freeze != "POLICY":
         check_options(config)
 
 

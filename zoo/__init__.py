@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.jobs.advise import advise
     from zoo.jobs.bench import bench
+    from zoo.jobs.compare import compare
     from zoo.jobs.evaluate import evaluate
     from zoo.jobs.export import export
     from zoo.jobs.find_lr import find_lr
@@ -27,6 +28,7 @@ _HOMES = {
     "adapt_head": "zoo.model.load",
     "advise": "zoo.jobs.advise",
     "bench": "zoo.jobs.bench",
+    "compare": "zoo.jobs.compare",
     "evaluate": "zoo.jobs.evaluate",
     "export": "zoo.jobs.export",
     "find_lr": "zoo.jobs.find_lr",
@@ -43,6 +45,7 @@ __all__ = [
     "adapt_head",
     "advise",
     "bench",
+    "compare",
     "evaluate",
     "export",
     "find_lr",

@@ -96,6 +96,9 @@ OFFERED: dict[str, tuple[Build, type, str]] = {
 }
 """By name: what builds the plan, its parameters, and a line about it."""
 
+ALIASES = {"logit-adjust-loss": "balanced-softmax"}
+"""Other names of a strategy."""
+
 SEVERAL_LABELS = {"focal"}
 """Strategies that take rows with several labels too."""
 
@@ -111,4 +114,5 @@ def zoo_imbalance_strategies() -> Iterable[StrategyRecord]:
             parameters=parameters,
             summary=summary,
             tasks=frozenset(tasks),  # type: ignore[arg-type]
+            alias_of=ALIASES.get(name, ""),
         )

@@ -90,9 +90,14 @@ def _folded(rows: NDArray[Any], one_hot: Sequence[tuple[int, int]]) -> tuple[NDA
         return rows, []
     hot = {column for first, end in one_hot for column in range(first, end)}
     numbers = rows[:, [column for column in range(rows.shape[1]) if column not in hot]]
-    codes = np.stack([rows[:, first:end].argmax(axis=1) for first, end in one_hot], axis=1)
+    codes = np.stack([_codes(rows[:, first:end]) for first, end in one_hot], axis=1)
     width = numbers.shape[1]
     return np.concatenate([numbers, codes], axis=1), list(range(width, width + len(one_hot)))
+
+
+def _codes(hot: NDArray[Any]) -> NDArray[Any]:
+    """Which of the columns is 1; of a column alone whether it is."""
+    return hot.argmax(axis=1) if hot.shape[1] > 1 else (hot[:, 0] > 0.5).astype(np.int64)
 
 
 def _unfolded(made: NDArray[Any], width: int, one_hot: Sequence[tuple[int, int]]) -> NDArray[Any]:
@@ -102,8 +107,12 @@ def _unfolded(made: NDArray[Any], width: int, one_hot: Sequence[tuple[int, int]]
     plain = [column for column in range(width) if column not in hot]
     found = np.zeros((len(made), width))
     found[:, plain] = made[:, : len(plain)]
-    for place, (first, _) in enumerate(one_hot, len(plain)):
-        found[np.arange(len(made)), first + made[:, place].astype(int)] = 1.0
+    for place, (first, end) in enumerate(one_hot, len(plain)):
+        codes = made[:, place].astype(int)
+        if end - first == 1:
+            found[:, first] = codes
+        else:
+            found[np.arange(len(made)), first + codes] = 1.0
     return found
 
 

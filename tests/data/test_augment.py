@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.augment import Augmenter, described, parse_augmentation
+from zoo.data.augment import Augmenter, by_class, described, parse_augmentation
 from zoo.data.light import Light
 from zoo.data.presets import AutoAugment, RandAugment, TrivialAugment
 from zoo.errors import OptionError
@@ -117,6 +117,18 @@ def test_an_image_is_kept_under_its_digest_and_what_happens_to_it_where_that_is_
     assert (other == one).all()
     weaker = Augmenter(LIGHT, 3, others=((Light(), RandAugment(m=2)), ()), chosen=np.array([0, 1, 2, 1]))
     assert (weaker.addresses(keys, rows) == one).all(axis=1).tolist() == [True, False, True, False]
+
+
+def test_classes_are_shown_by_presets_of_their_own_and_holes_as_all_are():
+    labels = np.array([0, 1, 2, -1, 1, 0])
+    own = by_class(LIGHT, {1: "light+randaugment(m=25)", 2: "none"}, labels, 5)
+    assert (own.steps, own.others, own.seed) == (LIGHT, (STRONG, ()), 5)
+    assert own.chosen.tolist() == [0, 1, 2, 0, 1, 0]
+    assert own.changes(np.arange(6)).tolist() == [True, True, False, True, True, True]
+    assert by_class((), {1: "light"}, labels, 5).changes(np.array([1, 0, 3])).tolist() == [True, False, False]
+    assert Augmenter((), 0).changes(np.arange(2)).tolist() == [False, False]
+    with pytest.raises(OptionError, match="unknown augmentation 'heavy'"):
+        by_class((), {0: "heavy"}, labels, 0)
 
 
 def test_choices_that_stand_for_nothing_are_refused():

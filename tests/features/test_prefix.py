@@ -9,9 +9,10 @@ import torch
 from zoo.data.augment import Augmenter, parse_augmentation
 from zoo.data.ingest import ingest
 from zoo.errors import IntegrityError, ZooError
-from zoo.features import choose
+from zoo.features import acceptance, choose
+from zoo.features.acceptance import accept, accept_once, cross_validate
 from zoo.features.boundary import Boundary
-from zoo.features.choose import accept, choose_prefix, cross_validate
+from zoo.features.choose import choose_prefix
 from zoo.features.extract import View, keep, missing_rows
 from zoo.features.prefix import DTYPES, Prefix, Recipe, normalise, weights_digest
 from zoo.model.load import strip
@@ -128,6 +129,23 @@ def test_rows_with_steps_of_their_own_are_kept_apart_and_are_what_training_sees_
     _, turned = kept([1, 0] * 12)
     assert turned.computed == 4
     assert torch.equal(turned.load()[1::2], plain.load()[1::2])
+
+
+def test_rows_that_a_view_leaves_as_they_are_are_computed_once_for_all_views(ready, tmp_path):
+    view, images, _ = ready
+    prefix, rows = Prefix(view, "pooled", Recipe(), CPU), np.arange(8)
+    augmenter = Augmenter((), 0, others=(parse_augmentation("light"),), chosen=np.array([0, 1] * 12))
+    views = [View(augmenter=augmenter, number=number) for number in (0, 1)]
+    options = {"digest": "y", "cache": tmp_path}
+    assert [missing_rows(prefix, images, rows, view=each, **options) for each in views] == [8, 4]
+    kept = [keep(prefix, images, rows, view=each, **options) for each in views]
+    assert [each.computed for each in kept] == [8, 4]
+    plain = keep(prefix, images, rows, **options)
+    assert plain.computed == 4  # those that the views change
+    for each in kept:
+        assert torch.equal(each.load()[::2], plain.load()[::2])
+        assert not torch.equal(each.load()[1::2], plain.load()[1::2])
+    assert [missing_rows(prefix, images, rows, view=each, **options) for each in (None, *views)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("change", ["weights", "precision", "backbone", "preprocessing"])
@@ -255,7 +273,7 @@ def test_reduced_precision_is_refused_where_they_do_not():
 
 def test_reduced_precision_is_refused_where_the_classifier_loses(monkeypatch):
     scores = iter([[0.9, 0.92, 0.91], [0.5, 0.52, 0.51]])
-    monkeypatch.setattr(choose, "cross_validate", lambda features, labels: next(scores))
+    monkeypatch.setattr(acceptance, "cross_validate", lambda features, labels: next(scores))
     accepted, evidence = probed(0.0)
     assert not accepted
     assert "balanced accuracy 0.510 against 0.910" in evidence
@@ -270,8 +288,8 @@ def test_features_that_are_not_numbers_are_refused():
 
 def test_the_probe_stays_small_with_a_thousand_classes():
     labels = np.repeat(np.arange(1000), 5)
-    assert len(choose._probe_rows(labels)) <= choose.PROBE_ROWS
-    assert len(choose._probe_rows(np.full(10, -1))) == 10
+    assert len(acceptance._probe_rows(labels)) <= acceptance.PROBE_ROWS
+    assert len(acceptance._probe_rows(np.full(10, -1))) == 10
 
 
 def test_a_recipe_that_does_not_run_is_passed_over_with_its_reason(ready, tmp_path, monkeypatch):
@@ -307,6 +325,29 @@ def test_what_was_computed_before_a_stop_is_kept(ready, tmp_path):
 
 def test_too_few_labelled_rows_are_not_cross_validated():
     assert cross_validate(np.zeros((6, 2)), np.array([0, 0, 0, 1, 1, 1])) == []
+
+
+def test_what_was_accepted_is_asked_once_for_the_same_weights_files_and_labels(ready, tmp_path):
+    view, images, labels = ready
+    full, fast = (Prefix(view, "pooled", Recipe(precision=name), CPU) for name in ("fp32", "bf16"))
+    asked = []
+
+    def compute(prefix, rows):
+        asked.append(prefix.recipe.precision)
+        return prefix(images.pixels(rows)).float()
+
+    def answer(rows=24, digest="x", labels=labels):
+        options = {"images": images, "digest": digest, "memory": tmp_path / "speeds"}
+        return accept_once(fast, full, np.arange(rows), labels[:rows], compute, **options)
+
+    first = answer()
+    assert asked == ["bf16", "fp32"]
+    assert answer() == first
+    assert asked == ["bf16", "fp32"]
+    for other in ({"rows": 20}, {"digest": "y"}, {"labels": 1 - labels}):
+        before = len(asked)
+        answer(**other)
+        assert len(asked) == before + 2
 
 
 @pytest.mark.parametrize(("fastest", "expected"), [("bf16", "bf16"), ("fp32", "fp32")])

@@ -2,7 +2,7 @@ import textwrap
 
 import pytest
 
-TASKS = """
+TASKS = '''
 import os, random, signal, subprocess, sys, time
 
 
@@ -75,10 +75,28 @@ def not_json(parameters, seed):
     return float("nan")
 
 
+held = []
+
+
+def count(parameters, seed):
+    """How many cells this process has computed; some end it on the way."""
+    held.append(parameters["x"])
+    print("cell", parameters["x"])
+    if parameters["ends"] == "dies":
+        os._exit(4)
+    if parameters["ends"] == "raises":
+        raise ValueError("no")
+    if parameters["ends"] == "fills":
+        raise MemoryError("full")
+    if parameters["ends"] == "hangs":
+        time.sleep(60)
+    return [os.getpid(), len(held)]
+
+
 def slow(parameters, seed):
     time.sleep(parameters["x"])
     return parameters["x"]
-"""
+'''
 
 
 @pytest.fixture

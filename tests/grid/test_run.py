@@ -126,6 +126,28 @@ def test_no_job_at_all_is_refused(tmp_path):
         run_grid([], tmp_path / "rows.jsonl", jobs=0)
 
 
+def counting(tasks, *ends):
+    return [Cell(task=f"{tasks}:count", parameters={"x": x, "ends": each}) for x, each in enumerate(ends)]
+
+
+def test_cells_that_go_together_share_a_process(tasks, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = run_grid(counting(tasks, "", "", "", ""), path, together=lambda cell: cell.parameters["x"] % 2)
+    assert [row.result[1] for row in rows] == [1, 1, 2, 2]
+    assert rows[0].result[0] == rows[2].result[0] != rows[1].result[0] == rows[3].result[0]
+    assert run_grid(counting(tasks, "", "", "", ""), path, together=lambda cell: 0) == rows
+
+
+def test_what_ends_a_shared_process_costs_the_others_nothing(tasks, tmp_path):
+    cells = counting(tasks, "", "raises", "", "dies", "", "fills", "", "hangs", "")
+    rows = run_grid(cells, tmp_path / "rows.jsonl", together=lambda cell: 0, limits=Limits(seconds=2.0))
+    said = ["ok", "error", "ok", "died", "ok", "memory", "ok", "timeout", "ok"]
+    assert [row.status for row in rows] == said
+    assert [row.result[1] for row in rows if row.result] == [1, 3, 1, 1, 1]
+    assert all(row.output.startswith(f"cell {x}") for x, row in enumerate(rows) if row.status != "ok")
+    assert "cell 0" not in rows[1].output
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])

@@ -10,6 +10,7 @@ import torch
 import zoo
 from zoo.errors import OptionError, ZooError
 from zoo.run.artifact import load_artifact
+from zoo.training import resampling
 from zoo.training.loop import Trainer
 
 
@@ -106,34 +107,58 @@ def test_the_tail_trains_what_it_says_and_nothing_else(data, tmp_path, monkeypat
     assert [name for name, _ in model.heads.named_parameters()] == ["heads.0.weight", "heads.0.bias"]
 
 
-def test_images_of_rare_classes_are_augmented_and_no_others(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("freeze", ["head", "none"])
+def test_images_of_rare_classes_are_augmented_and_no_others(freeze, data, tmp_path, monkeypatch):
     from zoo.data.augment import Augmenter
 
     shown = []
-    call = Augmenter.__call__
+    through = Augmenter._through
 
-    def watching(self, images, keys, view, rows=None):
-        shown.append((self.steps[0].rotate, len(images)))
-        return call(self, images, keys, view, rows)
+    def watching(self, steps, images, keys, views):
+        shown.extend([(steps[0].rotate, view) for view in views] if steps else [])
+        return through(self, steps, images, keys, views)
 
-    monkeypatch.setattr(Augmenter, "__call__", watching)
-    train(data, tmp_path / "run", 'minority-augment(preset="light(rotate=77)")', epochs=2)
-    assert {rotate for rotate, _ in shown} == {77.0}
+    monkeypatch.setattr(Augmenter, "_through", watching)
+    text = 'minority-augment(preset="light(rotate=77)")'
+    train(data, tmp_path / "run", text, epochs=2, freeze=freeze)
     squares = 9  # of 14, what the splits leave to training
-    assert sum(count for _, count in shown) == pytest.approx(2 * squares, abs=2)
+    assert {rotate for rotate, _ in shown} == {77.0}
+    for view in (0, 1):  # kept views of a frozen backbone; of one that trains each epoch has its own
+        assert sum(own == view for _, own in shown) == pytest.approx(squares, abs=1)
 
 
-def test_smote_makes_rows_with_covariates_beside_them(data, tmp_path):
+def test_views_of_rare_classes_are_kept_and_other_images_computed_once(data, tmp_path):
+    text = 'minority-augment(preset="light(rotate=7)")'
+    result = train(data, tmp_path / "run", text, epochs=4, views=3, freeze="head", deterministic=False)
+    (computed,) = [each for each in result.run["decisions"] if each["what"] == "rows through the frozen part"]
+    counts = result.run["data"]["counts"]["label"]
+    rare, images = counts["square"]["train"], sum(sum(own.values()) for own in counts.values())
+    # Images as they are once, those of the rare class in training only as the three views show them.
+    assert int(computed["choice"].split()[0]) + int(computed["why"].split()[0]) >= images - rare + 3 * rare
+    assert int(computed["choice"].split()[0]) <= images + 3 * rare
+
+
+def test_smote_makes_rows_with_covariates_beside_them(data, tmp_path, monkeypatch):
     rows = [("image", "label", "size", "colour")]
     for path in sorted(data.rglob("*.png")):
         number = int(path.stem)
         rows.append((str(path), path.parent.name, number * 0.1, "red" if number % 2 else "blue"))
     table = tmp_path / "table.csv"
     table.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
-    result = train(
-        table, tmp_path / "run", "smote(k=3)", image="image", target=("label",), covariate=("size", "colour")
-    )
-    assert result.run["imbalance"][0]["corrected"] == pytest.approx(1.0)
+    made = []
+    plain = resampling.joined_features
+
+    def seen(*given):
+        made.append(plain(*given))
+        return made[-1]
+
+    monkeypatch.setattr(resampling, "joined_features", seen)
+    options = {"image": "image", "target": ("label",), "covariate": ("size", "colour")}
+    for impute in ((), ("covariates=mean+indicator",)):
+        result = train(table, tmp_path / f"run{len(impute)}", "smote(k=3)", impute=impute, **options)
+        assert result.run["imbalance"][0]["corrected"] == pytest.approx(1.0)
+    assert made[1].shape[1] - made[0].shape[1] == 2  # columns that mark holes
+    assert made[0][:, -2:].sum(dim=1).unique().tolist() == [1.0]  # the colour, one-hot
 
 
 def test_an_interrupted_tail_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch):
@@ -185,7 +210,14 @@ def test_an_interrupted_tail_goes_on_as_if_nothing_had_happened(data, tmp_path, 
         ("tau-norm", {"head": "cosine"}, ZooError, "tau-norm needs a head that ends in a linear layer"),
         ("drw", {"epochs": 1}, OptionError, "drw acts from 80% to 100% of the run, and a run of 1 epoch has none"),
         ("adasyn(k=3)", {}, ZooError, "adasyn cannot make rows of these features: Not any neigbours"),
-        ("minority-augment", {"augment": "light", "views": 2}, ZooError, "--views keeps a few of all; leave it out"),
+        (
+            "smote(k=3)+minority-augment",
+            {},
+            ZooError,
+            "shows images of some classes changed, and fits features of images",
+        ),
+        ("bagging+minority-augment", {}, ZooError, "shows images of some classes changed, and fits features of images"),
+        ("class-weights", {"views": 2}, ZooError, "--views counts augmented views of each image; say --augment light"),
         ("balanced-sampler+undersample", {}, OptionError, "both bring a sampler"),
     ],
 )
@@ -206,3 +238,58 @@ def test_evaluation_and_prediction_take_another_prior(data, tmp_path):
     assert "estimated on these" in found.warnings[0]
     with pytest.raises(ZooError, match=r"--prior is em, or a positive share of each class, as \{disc: 1, square: 1\}"):
         zoo.evaluate(out, data, prior="{disc: 1}")
+
+
+def test_bad_data_and_bad_words_are_refused_where_a_run_begins(shape_folder, tmp_path):
+    """Each with one sentence that says what there is, before anything is computed and without a run left behind."""
+    data, one = shape_folder(30, 10, name="two"), shape_folder(20, 0, name="one")
+    (one / "square").mkdir(exist_ok=True)
+
+    def refused(message, imbalance, folder=data, error=ZooError, **options):
+        with pytest.raises(error, match=message):
+            train(folder, tmp_path / "run", imbalance, **options)
+        assert not (tmp_path / "run").exists()
+
+    refused("one class only, 'disc'|no image in", "class-weights", folder=one)
+    refused("class square has 7 training rows, and k=9 neighbours need 10; say k=6", "smote(k=9)", error=OptionError)
+    refused("class-weights has no parameter 'betta'; it takes .*did you mean beta", "class-weights(betta=0.9)")
+    refused("'crack' is no class and 'square' has no weight", "class-weights(weights={disc: 1, crack: 5})")
+    refused("'crack' is no class; classes of label: disc, square", "prior-correct(prior={crack: 0.5})")
+    refused("unknown imbalance strategy 'clas-weights'.*did you mean class-weights", "clas-weights")
+    refused(r"favours the frequent classes \(r = -1", "class-weights(weights={disc: 22, square: 7})")
+    refused("would be corrected 2.00 times over: balanced-sampler", "balanced-sampler+class-weights")
+
+
+def test_a_class_that_training_lacks_is_refused_whatever_the_strategy(shape_folder, tmp_path):
+    root = shape_folder(20, 10)
+    lines = ["image,label,split"]
+    for path in sorted(root.rglob("*.png")):
+        split = "test" if path.parent.name == "square" and int(path.stem) < 5 else ("train", "val")[int(path.stem) % 2]
+        label = "crack" if split == "test" else path.parent.name
+        lines.append(f"{path},{label},{split}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ZooError, match="class 'crack' of target 'label' has 5 rows in test but none in training"):
+        train(tmp_path / "table.csv", tmp_path / "run", "class-weights", image="image", target="label", split="split")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["class-weights", "balanced-sampler", "undersample", "bagging(members=3)", "balanced-bagging(members=3)",
+     "easy-ensemble(members=2, rounds=2)", "rusboost(rounds=3)", "remix", "balanced-mixup", "threshold", "tau-norm",
+     "minority-augment", "ldam+drw(start=0.5)", "mislas(epochs=1)"],
+)  # fmt: skip
+def test_a_class_of_one_training_row_is_trained_or_refused_in_a_sentence(text, shape_folder, tmp_path):
+    root = shape_folder(24, 8)
+    lines = ["image,label,split"]
+    for path in sorted(root.rglob("*.png")):
+        number = int(path.stem)
+        alone = path.parent.name == "square" and number > 0
+        lines.append(f"{path},{path.parent.name},{('val', 'test')[number % 2] if alone else 'train'}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    options = {"image": "image", "target": "label", "split": "split"}
+    if "bagging" in text:  # a draw without the row has one class
+        with pytest.raises(ZooError, match="cannot be fitted on these features"):
+            train(tmp_path / "table.csv", tmp_path / "run", text, **options)
+    else:
+        run = train(tmp_path / "table.csv", tmp_path / "run", text, **options).run
+        assert run["data"]["counts"]["label"]["square"]["train"] == 1

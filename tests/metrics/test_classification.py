@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imblearn.metrics import geometric_mean_score
+from imblearn.metrics import geometric_mean_score, sensitivity_specificity_support
 from sklearn import metrics as oracle
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from zoo.metrics.choice import METRICS
@@ -156,7 +158,48 @@ def test_golden_values_of_imbalanced_learn():
     # its binary example: 25 rows of each class, of which 22 and 17 are found
     true, predicted = [0] * 25 + [1] * 25, [0] * 22 + [1] * 3 + [0] * 8 + [1] * 17
     got = classification_metrics(one_hot(predicted, 2), torch.tensor(true), NAMES[:2])
-    assert [scores.recall for scores in got.per_class.values()] == pytest.approx([0.88, 0.68])
+    sensitivity, specificity = rates(got)
+    assert sensitivity == pytest.approx([0.88, 0.68]) == [scores.recall for scores in got.per_class.values()]
+    assert specificity == pytest.approx([0.68, 0.88])
+    theirs = sensitivity_specificity_support(true, predicted, average=None)
+    assert (sensitivity, specificity) == (pytest.approx(theirs[0]), pytest.approx(theirs[1]))
+
+
+def rates(got) -> tuple[list[float], list[float]]:
+    """Sensitivity and specificity of each class, from the confusion matrix of a report."""
+    confusion = np.array(got.confusion)
+    hits, rows, taken = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    return (hits / rows).tolist(), (1 - (taken - hits) / (confusion.sum() - rows)).tolist()
+
+
+def test_golden_g_means_of_imbalanced_learn_follow_from_the_report():
+    true, predicted = [0, 1, 2, 0, 1, 2], [0, 2, 1, 0, 0, 1]
+    sensitivity, specificity = rates(classification_metrics(one_hot(predicted, 3), torch.tensor(true), NAMES[:3]))
+    corrected = np.prod([own or 0.001 for own in sensitivity]) ** (1 / 3)
+    assert corrected == pytest.approx((0.001**2) ** (1 / 3))
+    assert corrected == pytest.approx(geometric_mean_score(true, predicted, correction=0.001))
+    by_class = np.sqrt(np.multiply(sensitivity, specificity))
+    assert by_class == pytest.approx([0.8660254, 0.0, 0.0])
+    assert np.sqrt(np.mean(sensitivity) * np.mean(specificity)) == pytest.approx(0.471, abs=5e-4)
+
+
+def test_golden_report_of_imbalanced_learn():
+    """Its `make_prediction`: iris among 800 columns of noise, half of it to learn from."""
+    rows, labels = load_iris(return_X_y=True)
+    order = np.arange(150)
+    np.random.RandomState(37).shuffle(order)
+    rows, labels = rows[order], labels[order]
+    rows = np.c_[rows, np.random.RandomState(0).randn(150, 800)]
+    predicted = LogisticRegression().fit(rows[:75], labels[:75]).predict(rows[75:])
+    got = classification_metrics(one_hot(predicted.tolist(), 3), torch.from_numpy(labels[75:]), NAMES[:3])
+    classes = list(got.per_class.values())
+    assert [own.support for own in classes] == [24, 31, 20]
+    # a row of iris more or less falls to another class with another solver; the golden values have two places
+    assert [own.precision for own in classes] == pytest.approx([0.70, 0.29, 0.44], abs=0.02)
+    assert [own.recall for own in classes] == pytest.approx([0.79, 0.06, 0.90], abs=0.02)
+    assert [own.f1 for own in classes] == pytest.approx([0.75, 0.11, 0.59], abs=0.02)
+    assert rates(got)[1] == pytest.approx([0.84, 0.89, 0.58], abs=0.02)
+    assert (got.accuracy, got.weighted_f1) == pytest.approx((0.52, 0.44), abs=0.02)
 
 
 def test_balanced_accuracy_is_the_one_of_scikit_learn_by_name():

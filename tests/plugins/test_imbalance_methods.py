@@ -253,6 +253,10 @@ def test_made_rows_have_whole_categories_and_their_classes_weight():
     assert set(found[:, 4:].sum(dim=1).tolist()) == {1.0}
     assert set(found[:, 4:].unique().tolist()) == {0.0, 1.0}
     assert own.weight[50:].tolist() == [3.0] * 30
+    marked = torch.cat([features, (torch.arange(50) % 4 == 0).float()[:, None]], dim=1)
+    found, _ = _features.oversampled("smote", 5, (40, 40), marked, target, generator(), [(4, 7), (7, 8)])
+    assert torch.equal(found[:50, 7], marked[:, 7])
+    assert set(found[:, 7].unique().tolist()) == {0.0, 1.0}  # what marks a hole is never half a mark
     with pytest.raises(ZooError, match="adasyn cannot make rows of covariates that are categories"):
         _features.oversampled("adasyn", 5, (40, 40), features, target, generator(), [(4, 7)])
 
@@ -466,9 +470,14 @@ def test_parameters_that_cannot_be_meant_are_refused(text, message):
         plan_of(text)
 
 
-def test_strategies_of_one_class_a_row_refuse_several_labels():
+@pytest.mark.parametrize("name", [record.name for plugin, record in STRATEGIES.items() if plugin.name == "imbalance"])
+def test_each_strategy_takes_the_tasks_that_it_declares_and_refuses_others_in_words(name):
+    record = STRATEGIES.get(name)
+    assert "classification" in record.tasks
+    assert ("multilabel" in record.tasks) == (name == "focal")  # the others weigh, draw or mix rows by their one class
     several = statistics_of((30, 40), "multilabel")
-    assert answer("focal", several).criterion is not None
-    for name in ("ldam", "smote", "crt", "threshold", "rusboost"):
+    if "multilabel" in record.tasks:
+        assert answer(name, several).criterion is not None
+    else:
         with pytest.raises(OptionError, match=f"{name} takes classification targets; t is multilabel"):
             answer(name, several)

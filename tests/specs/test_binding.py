@@ -61,6 +61,20 @@ def test_a_bad_argument_is_refused_with_what_is_allowed(text, message, column):
     assert caught.value.column == column
 
 
+@dataclass(frozen=True, kw_only=True)
+class Needing:
+    prior: Mapping[str, float]
+    tau: float
+    label: str = "x"
+
+
+def test_what_has_no_default_is_asked_for_by_name():
+    with pytest.raises(OptionError, match=r"a needs prior=\{name: number, …\}, tau=float"):
+        bound("a", Needing)
+    with pytest.raises(OptionError, match="a needs tau=float"):
+        bound("a(prior={ok: 1})", Needing)
+
+
 def test_a_thing_without_parameters_says_so():
     with pytest.raises(OptionError, match="head takes no parameters; one value is too many"):
         bound("head(1)", NoParameters)

@@ -181,6 +181,22 @@ def test_a_batch_of_one_class_keeps_its_weight():
     plain = task_loss(logits, hard([2] * 5), Answer())
     weighted = task_loss(logits, hard([2] * 5), Answer(element_weights=(1.0, 1.0, 6.0, 1.0)))
     assert weighted == pytest.approx(6.0 * float(plain))
+    # What torch's own mean does: it divides by the weights, which cancel.
+    torchs = torch.nn.functional.cross_entropy(logits, torch.full((5,), 2), weight=torch.tensor([1.0, 1.0, 6.0, 1.0]))
+    assert float(torchs) == pytest.approx(float(plain))
+
+
+def test_labels_that_are_missing_are_masked_before_the_loss():
+    """Masked after it, the gradient of a NaN is a NaN, whatever the mask says."""
+    value, mask = torch.tensor([[1.0, torch.nan], [torch.nan, 0.0]]), torch.tensor([[True, False], [False, True]])
+    logits = torch.zeros(2, 2, requires_grad=True)
+    task_loss(logits, Target(value=value, mask=mask), Answer()).backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad != 0).tolist() == mask.tolist()
+    again = torch.zeros(2, 2, requires_grad=True)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(again, value, reduction="none")
+    torch.where(mask, losses, 0.0).sum().backward()
+    assert torch.isnan(again.grad).any()
 
 
 def test_rows_without_a_label_neither_count_nor_give_a_gradient():

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "fine-tune a backbone on images and leave a run folder",
     "evaluate": "score a run on labelled data",
     "predict": "predict the classes of images with a run",
+    "compare": "try strategies against class imbalance over several seeds, beside plain training",
     "export": "write a run as ONNX, a torch program or safetensors, with a model card",
     "advise": "say which class needs more images, and find near-duplicates and doubtful labels",
     "bench": "measure how fast backbones fine-tune here, under each freeze policy",

@@ -4,6 +4,7 @@ from zoo.config.advice import AdviseConfig
 from zoo.config.bench import BenchConfig
 from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
+from zoo.config.comparing import CompareConfig
 from zoo.config.export import ExportConfig
 from zoo.config.kit import CheckConfig, NewPluginConfig
 from zoo.config.ranking import PlanConfig, RankConfig
@@ -14,6 +15,7 @@ __all__ = [
     "BenchConfig",
     "CacheConfig",
     "CheckConfig",
+    "CompareConfig",
     "DemoConfig",
     "EvaluateConfig",
     "ExportConfig",

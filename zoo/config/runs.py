@@ -54,7 +54,8 @@ class TrainConfig:
     in mlp(hidden=256, dropout=0.2)."""
     imbalance: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="STRATEGY")] = ()
     """Answer to class imbalance, such as class-weights or class-weights(method=effective-number)+logit-adjust;
-    TARGET=STRATEGY where there are several targets."""
+    TARGET=STRATEGY where there are several targets. auto tries a few on the training rows and takes the best by
+    --metric (balanced_accuracy where that is a loss), or none where none beats plain training."""
     impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
     """Answer to holes: covariates=mean (the default), median, most-frequent, constant(value=0), knn(k=5), iterative,
     missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -152,6 +153,12 @@ class Augmenter:
             raise ValueError("rows must be given where rows have steps of their own")
         return self.chosen[rows]
 
+    def changes(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows of the table have any steps at all, bool (B,); the others are shown as they are."""
+        if self.chosen is None:
+            return np.full(len(rows), bool(self.steps))
+        return np.array([bool(steps) for steps in (self.steps, *self.others)])[self._picked(rows)]
+
     def addresses(self, digests: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Under which a view of each row is kept beside `describe`: uint8 (B, 16), by the rows' digests, uint8 (B, 16).
 
@@ -167,6 +174,25 @@ class Augmenter:
     def describe(self, view: int) -> dict[str, object]:
         """JSON values that say all that this view's pixels depend on beside the decoded image and `addresses`."""
         return {"steps": described(self.steps), "version": AUGMENT_VERSION, "seed": self.seed, "view": view}
+
+
+def by_class(steps: Steps, presets: Mapping[int, str], labels: NDArray[np.int64], seed: int) -> Augmenter:
+    """An augmenter whose steps are `steps`, or those that `presets` names for a row's class.
+
+    Args:
+        steps: of rows of other classes, and of those without a label.
+        presets: by class index, the grammar's name of an augmentation.
+        labels: int64 (rows of the table,), -1 where unknown.
+        seed: of the draws.
+
+    Raises:
+        OptionError: no such augmentation.
+    """
+    chosen = np.zeros(len(labels), dtype=np.int64)
+    names = list(dict.fromkeys(presets.values()))
+    for index, name in presets.items():
+        chosen[labels == index] = 1 + names.index(name)
+    return Augmenter(steps, seed, others=tuple(map(parse_augmentation, names)), chosen=chosen)
 
 
 def described(steps: Steps) -> list[dict[str, Any]]:

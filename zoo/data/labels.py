@@ -46,6 +46,15 @@ def label_texts(table: Table, column: str) -> list[str | None]:
     return [names[cell] for cell in cells]
 
 
+def group_codes(table: Table, rows: Rows) -> Rows | None:
+    """Number of each row's group, int64 (len(rows),), a row without one alone in its own; None where none are named."""
+    if table.roles.group is None:
+        return None
+    texts = label_texts(table, table.roles.group)
+    own = [f"row {row}" if texts[row] is None else f"={texts[row]}" for row in rows.tolist()]
+    return np.unique(own, return_inverse=True)[1].astype(np.int64)
+
+
 def label_holes(table: Table) -> NDArray[np.bool_]:
     """Bool (N, T), True where a label is missing; targets in the order of the roles."""
     columns = [[text is None for text in label_texts(table, name)] for name in table.roles.targets]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +106,7 @@ def keep(
     batch = batch or prefix.batch
     store = _store(prefix, digest, cache, view)
     addresses = _addresses(images, rows, view)
+    same = _unchanged(prefix, images, rows, store, view, digest=digest, cache=cache, progress=progress, group=group)
     todo = _missing(store, addresses)
     group.wait()  # nobody writes before all have seen the same
     room = make_room(cache, needed=len(todo) * store.row_nbytes) if len(todo) and group.first else ()
@@ -116,16 +118,21 @@ def keep(
     return Kept(
         store=store,
         ids=store.find(addresses),
-        computed=len(todo),
+        computed=len(todo) + (same.computed if same else 0),
         seconds=time.perf_counter() - started,
-        problems=(*room, *store.problems),
+        problems=(*(same.problems if same else ()), *room, *store.problems),
     )
 
 
 def missing_rows(
     prefix: Prefix, images: Images, rows: NDArray[np.int64], *, digest: str, cache: Path, view: View | None = None
 ) -> int:
-    """How many of `rows` the cache lacks; see `keep`."""
+    """How many of `rows` the cache lacks and `keep` would compute; those that a view leaves as they are count once."""
+    if view is not None:
+        changed = view.augmenter.changes(rows)
+        lacking = _missing(_store(prefix, digest, cache, view), _addresses(images, rows, view))
+        same = 0 if view.number else missing_rows(prefix, images, rows[~changed], digest=digest, cache=cache)
+        return int(changed[lacking].sum()) + same
     return len(_missing(_store(prefix, digest, cache, view), _addresses(images, rows, view)))
 
 
@@ -139,6 +146,25 @@ def _store(prefix: Prefix, digest: str, cache: Path, view: View | None) -> RowSt
 def _addresses(images: Images, rows: NDArray[np.int64], view: View | None) -> NDArray[np.uint8]:
     """Under which rows stand in the store, uint8 (N, 16)."""
     return images.digests[rows] if view is None else view.augmenter.addresses(images.digests[rows], rows)
+
+
+def _unchanged(
+    prefix: Prefix, images: Images, rows: NDArray[np.int64], store: RowStore, view: View | None, **options: Any
+) -> Kept | None:
+    """Give a view's store the rows that the view leaves as they are, from those of images as they are."""
+    if view is None:
+        return None
+    same = rows[~view.augmenter.changes(rows)]
+    if not len(same):
+        return None
+    group: Group = options["group"]
+    plain = keep(prefix, images, same, **options)
+    if group.local_rank == 0:  # for all of its machine
+        lacking = _missing(store, _addresses(images, same, view))
+        for part in np.split(lacking, range(SHARD_ROWS, len(lacking), SHARD_ROWS)):
+            store.append(_addresses(images, same[part], view), plain.gather(part))
+    group.wait()
+    return plain
 
 
 def _missing(store: RowStore, digests: NDArray[np.uint8]) -> NDArray[np.int64]:

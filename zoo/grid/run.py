@@ -1,10 +1,10 @@
-"""Compute the cells that have no row yet: several at a time, each in its own process, resumable at any moment."""
+"""Compute the cells that have no row yet: several at a time, in processes of their own, resumable at any moment."""
 
 from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -25,6 +25,7 @@ def run_grid(
     limits: Limits | None = None,
     retry: Callable[[Row], bool] | None = None,
     preload: Sequence[str] = (),
+    together: Callable[[Cell], Hashable] | None = None,
     progress: Callable[[int, int], None] | None = None,
     each: Callable[[Row], None] | None = None,
 ) -> list[Row]:
@@ -41,6 +42,8 @@ def run_grid(
         retry: says of a row that is there whether its cell is computed anew, as `failed` does.
         preload: modules that are imported once, before the processes are forked from where they are, so that each
             starts in a moment. They must start no thread and touch no GPU when they are imported.
+        together: cells of an equal value are computed by one process, one after the other, so that what their task
+            keeps in the process serves all of them. Where one of them ends the process, the others get a new one.
         progress: called with cells done and cells to do.
         each: called with each new row.
 
@@ -57,7 +60,7 @@ def run_grid(
         rows = file.read()
         wanted = {cell.key: cell for cell in cells}
         todo = [cell for key, cell in wanted.items() if key not in rows or (retry and retry(rows[key]))]
-        for done, row in enumerate(_computed(todo, jobs, limits or Limits(), preload), 1):
+        for done, row in enumerate(_computed(_batches(todo, together), jobs, limits or Limits(), preload), 1):
             file.append(row)
             rows[row.key] = row
             if each:
@@ -72,7 +75,17 @@ def failed(row: Row) -> bool:
     return row.status != "ok"
 
 
-def _computed(todo: Sequence[Cell], jobs: int, limits: Limits, preload: Sequence[str]) -> Iterator[Row]:
+def _batches(cells: Sequence[Cell], together: Callable[[Cell], Hashable] | None) -> list[list[Cell]]:
+    """The cells of each process, in their order."""
+    if together is None:
+        return [[cell] for cell in cells]
+    found: dict[Hashable, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(together(cell), []).append(cell)
+    return list(found.values())
+
+
+def _computed(todo: Sequence[list[Cell]], jobs: int, limits: Limits, preload: Sequence[str]) -> Iterator[Row]:
     """Rows in the order in which they are done."""
     waiting = list(reversed(todo))
     running: list[Worker] = []
@@ -81,12 +94,15 @@ def _computed(todo: Sequence[Cell], jobs: int, limits: Limits, preload: Sequence
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    cell = waiting.pop()
-                    running.append(Worker(context, cell, limits, Path(folder, f"{cell.key}.log")))
+                    cells = waiting.pop()
+                    running.append(Worker(context, cells, limits, Path(folder, f"{cells[0].key}.log")))
                 wait([worker.connection for worker in running], timeout=TICK)
                 for worker in list(running):
-                    if (row := worker.poll()) is not None:
+                    row = worker.poll()
+                    if worker.over:
                         running.remove(worker)
+                        waiting += [worker.left] if worker.left else []
+                    if row is not None:
                         yield row
         finally:
             for worker in running:

@@ -1,4 +1,4 @@
-"""One process for one cell: started, watched, stopped at its limits, and its answer read."""
+"""One process for one cell, or for several in turn: started, watched, stopped at its limits, its answers read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -49,17 +49,24 @@ class Limits:
 
 
 class Worker:
-    """A running cell."""
+    """A process that computes cells one after the other.
 
-    def __init__(self, context: BaseContext, cell: Cell, limits: Limits, log: Path) -> None:
-        self.cell = cell
+    Attributes:
+        left: cells that have no row yet, the one that is being computed first.
+        over: whether the process has ended; cells that are left then need another one.
+    """
+
+    def __init__(self, context: BaseContext, cells: Sequence[Cell], limits: Limits, log: Path) -> None:
+        self.left = list(cells)
+        self.over = False
         self._limits = limits
         self._log = log
         self._started = time.monotonic()
         self._peak = 0.0
         self.connection, theirs = context.Pipe(duplex=False)
+        tasks = [(cell.task, dict(cell.parameters), cell.seed) for cell in cells]
         self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, cell.task, dict(cell.parameters), cell.seed, limits.threads, str(log))
+            target=_work, args=(theirs, tasks, limits.threads, str(log))
         )
         with _without_main():
             self._process.start()
@@ -71,7 +78,7 @@ class Worker:
             self._watched = psutil.Process(self._process.pid)
 
     def poll(self) -> Row | None:
-        """The row, once there is one; None while the cell is being computed."""
+        """The row of the cell that is being computed, once there is one; None before."""
         if self.connection.poll():
             return self._answer()
         if not self._process.is_alive():  # it may have answered between the two questions
@@ -92,6 +99,7 @@ class Worker:
         self._process.kill()
         self._process.join()
         self.connection.close()
+        self.over = True
         self._log.unlink(missing_ok=True)
 
     def _memory(self) -> float:
@@ -116,29 +124,38 @@ class Worker:
             return self._died()
         self._peak = max(self._peak, peak)
         self._started_by_it()  # while it can still be asked
-        self._process.join(timeout=5.0)  # what hangs after its answer is killed
-        return self._end(status, content if status != "ok" else "", content if status == "ok" else None)
+        last = len(self.left) == 1 or status == "memory"  # what ran out of memory may have left some of it taken
+        if last:
+            self._process.join(timeout=5.0)  # what hangs after its answer is killed
+        row = self._row(status, content if status != "ok" else "", content if status == "ok" else None)
+        if last:
+            self.stop()
+        self._started, self._peak = time.monotonic(), 0.0
+        return row
 
     def _died(self) -> Row:
         # Not read from the pipe: a child that the process left behind may hold the other end open for ever.
         self._process.join(timeout=5.0)
         return self._end("died", _death(self._process.exitcode))
 
-    def _end(self, status: Status, message: str, result: Any = None) -> Row:
-        output = "" if status == "ok" else _tail(self._log)
-        seconds = time.monotonic() - self._started
+    def _end(self, status: Status, message: str) -> Row:
+        row = self._row(status, message)
         self.stop()
+        return row
+
+    def _row(self, status: Status, message: str, result: Any = None) -> Row:
+        cell = self.left.pop(0)
         return Row(
-            key=self.cell.key,
-            task=self.cell.task,
-            parameters=self.cell.parameters,
-            seed=self.cell.seed,
-            context=self.cell.context,
+            key=cell.key,
+            task=cell.task,
+            parameters=cell.parameters,
+            seed=cell.seed,
+            context=cell.context,
             status=status,
             result=result,
             message=message,
-            output=output,
-            seconds=round(seconds, 3),
+            output="" if status == "ok" else _tail(self._log),
+            seconds=round(time.monotonic() - self._started, 3),
             peak_mib=round(self._peak, 1),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -172,23 +189,27 @@ def _tail(log: Path) -> str:
         return ""  # it died before it could open its log
 
 
-def _work(connection: Connection, task: str, parameters: Mapping[str, Any], seed: int, threads: int, log: str) -> None:
-    """What the process does: compute one cell and send its answer."""
+def _work(connection: Connection, tasks: Sequence[tuple[str, Any, int]], threads: int, log: str) -> None:
+    """What the process does: compute its cells in turn and send an answer for each."""
     # Ctrl-C reaches every process of a terminal; the one that started this decides what to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
-    with Path(log).open("w", encoding="utf-8") as file:  # by descriptor, for what C code prints too
+    with Path(log).open("a", encoding="utf-8") as file:  # by descriptor, for what C code prints too
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     gc.freeze()  # what was imported before stays: the collector need not look at it again and again
-    status, content = _computed(task, parameters, seed, threads)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    connection.send_bytes(json.dumps([status, content, _own_peak()]).encode())
+    for task, parameters, seed in tasks:
+        os.truncate(log, 0)  # the log is of one cell
+        status, content = _computed(task, parameters, seed, threads)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.send_bytes(json.dumps([status, content, _own_peak()]).encode())
+        for child in psutil.Process().children(recursive=True):  # what a task leaves running would slow the next ones
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        if status == "memory":
+            break
     connection.close()
-    for child in psutil.Process().children(recursive=True):  # what a task leaves running would slow the next ones
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
 
 
 def _leave_with_the_parent() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.config import AdviseConfig, TrainConfig
+from zoo.data.labels import group_codes
 from zoo.errors import RunError, ZooError
 from zoo.features.boundary import find_boundary
 from zoo.features.extract import extract
@@ -181,8 +182,7 @@ def _suspects(config: AdviseConfig, data: _Data, reporter: Reporter) -> tuple[tu
         raise ZooError(f"doubtful labels need two classes of {FOLDS} rows; leave them out with --no-labels")
     places = places[np.isin(data.codes[places], judged)]
     codes = np.searchsorted(judged, data.codes[places])
-    column = data.job.data.table.roles.group
-    groups = None if column is None else np.array(data.job.data.table.frame[column].to_list(), str)[data.rows[places]]
+    groups = group_codes(data.job.data.table, data.rows[places])
     with reporter.bar("cross-validating labels", "folds") as progress:
         features = data.features.numpy()[places]
         probabilities = out_of_sample(features, codes, groups=groups, seed=config.seed, progress=progress)

@@ -48,9 +48,9 @@ def plain_rows(job: Job, boundary: Boundary, views: int | None) -> NDArray[np.in
 
 def kept_views(job: Job, views: int | None) -> list[View]:
     """The augmented views that are kept."""
-    if job.augmenter is None or views is None:
+    if job.shows is None or views is None:
         return []
-    return [View(augmenter=job.augmenter, number=number) for number in range(views)]
+    return [View(augmenter=job.shows, number=number) for number in range(views)]
 
 
 def room_of(job: Job) -> Room:

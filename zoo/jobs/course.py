@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
+from zoo.jobs.options import NO_VIEWS
 from zoo.model.load import one_head
 from zoo.specs import Call, Interval, parse_policy
 from zoo.training.strategy import Answer, Program
@@ -60,6 +61,9 @@ def course_of(
         for said in _refusals(config, interval, answered, alone=len(whole) == 1):
             raise ZooError(said)
     _refuse_fitters(config, found)
+    changed = any(answer.class_transforms for answered in answers for answer in answered.values())
+    if config.views is not None and config.augment.strip() == "none" and not changed:
+        raise ZooError(NO_VIEWS)
     return found
 
 
@@ -129,8 +133,8 @@ def _about_options(config: TrainConfig, answer: Answer, said: str, *, frozen: bo
             f"{said} mixes images, and --freeze {config.freeze} trains on features that are computed once for each "
             "image; mix features (on=features), or let part of the backbone train, as with --freeze last(1)"
         )
-    if answer.class_transforms and config.views is not None:
-        yield f"{said} draws views of some classes anew in each epoch, and --views keeps a few of all; leave it out"
+    if answer.class_transforms and (answer.resamplers or answer.head_fitter):
+        yield f"{said} shows images of some classes changed, and fits features of images as they are; choose one"
 
 
 def _about_features(config: TrainConfig, said: str, *, frozen: bool) -> Iterator[str]:

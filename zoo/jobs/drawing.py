@@ -28,12 +28,13 @@ def drawn(job: Job, data: Data) -> Data:
 
 
 def _one_hot(job: Job) -> list[tuple[int, int]]:
-    """Columns of the encoded covariates that are one category's, from and up to."""
+    """Columns of the encoded covariates that are one category's, from and up to; each that marks holes is one alone."""
     if job.data.covariates is None:
         return []
     encoder = job.data.covariates.encoder
     at, found = len(encoder.mean), []
-    for categories in encoder.schema.categories:
-        found.append((at, at + len(categories)))
-        at += len(categories)
+    marks = [1] * len(encoder.schema.names) if encoder.indicators else []
+    for width in (*map(len, encoder.schema.categories), *marks):
+        found.append((at, at + width))
+        at += width
     return found

@@ -20,8 +20,6 @@ from zoo.jobs.planning import Plan, behind
 from zoo.model.network import STATISTICS_ROWS
 from zoo.training.inputs import CachedFeatures, Inputs, StoredFeatures
 from zoo.training.live import LiveFeatures, Pixels
-from zoo.training.mixing import hard_labels
-from zoo.training.per_class import ClassViews
 from zoo.training.prefetch import Prefetched
 
 STANDARDISE_ROWS = 128
@@ -31,8 +29,7 @@ STANDARDISE_ROWS = 128
 def inputs_of(job: Job, plan: Plan, earlier: Earlier | None = None) -> tuple[Inputs, list[Kept]]:
     """What the loop feeds on, and what was kept for it; computed from rows of an `earlier` boundary where there are."""
     images, device = job.data.images, job.device
-    views = job.config.views if job.augmenter else None
-    shown_by: dict[str, Any] = {"augment": job.augmenter, "views": views, "by_class": _by_class(job)}
+    shown_by: dict[str, Any] = {"augment": job.shows, "views": job.config.views if job.shows else None}
     if plan.mode == "whole":
         last = plan.compute.channels_last
         return Prefetched(Pixels(images, device, channels_last=last, **shown_by)), []
@@ -53,14 +50,6 @@ def inputs_of(job: Job, plan: Plan, earlier: Earlier | None = None) -> tuple[Inp
     if not plan.resident:
         return Prefetched(StoredFeatures(kept[0], positions[0], device, views=kept[1:], **options)), kept
     return CachedFeatures(kept[0].load(), positions[0], device, views=[k.load() for k in kept[1:]], **options), kept
-
-
-def _by_class(job: Job) -> ClassViews | None:
-    """What shows some classes in a way of their own, where a strategy asks for it."""
-    for name, answer in job.answers.items():
-        if answer.class_transforms:
-            return ClassViews(answer.class_transforms, hard_labels(job.data.targets[name]), job.config.seed)
-    return None
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from zoo.config import TrainConfig
-from zoo.data.augment import Augmenter
+from zoo.data.augment import Augmenter, by_class
 from zoo.features.choose import Decision
 from zoo.features.prefix import Prefix, Recipe
 from zoo.group import ALONE, Group
@@ -25,6 +26,7 @@ from zoo.model.network import FineTuneModel
 from zoo.specs import FreezePolicy, Interval, Lora
 from zoo.training.afterwards import Afterwards
 from zoo.training.loop import Fit
+from zoo.training.mixing import hard_labels
 from zoo.training.optimiser import Rates
 from zoo.training.strategy import Answer
 
@@ -36,11 +38,13 @@ class Job:
     Attributes:
         intervals: of the run, in order.
         answered: to imbalance in each of them, by task.
+        augmenter: what `--augment` does to every training image.
         interval: the one that is under way; the model is frozen by its policy.
         parent: the finished run that this one goes on from.
         group: the processes that train it together.
         batch_size: rows that pass at once.
         found: decisions about the run as a whole.
+        chosen: what `--imbalance auto` chose and why, JSON values for each target.
     """
 
     config: TrainConfig
@@ -58,11 +62,21 @@ class Job:
     group: Group = ALONE
     batch_size: int = 32
     found: tuple[Decision, ...] = ()
+    chosen: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def answers(self) -> Mapping[str, Answer]:
         """To imbalance in the interval that is under way, by task."""
         return self.answered[self.interval]
+
+    @cached_property
+    def shows(self) -> Augmenter | None:
+        """How training images are shown in that interval: as `--augment` says, or as a strategy does for a class."""
+        for name, answer in self.answers.items():
+            if answer.class_transforms:
+                common, labels = self.augmenter.steps if self.augmenter else (), hard_labels(self.data.targets[name])
+                return by_class(common, answer.class_transforms, labels.numpy(), self.config.seed)
+        return self.augmenter
 
     @property
     def policy(self) -> FreezePolicy:

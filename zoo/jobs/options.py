@@ -18,7 +18,11 @@ from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
 from zoo.training.schedule import parse_curve
 from zoo.training.strategy import bound_target
 
+AUTO = "auto"
+"""As a strategy: one is chosen."""
+
 DEFAULT_HEAD = "linear"
+NO_VIEWS = "--views counts augmented views of each image; say --augment light too"
 
 
 def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
@@ -42,16 +46,23 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
         raise ZooError("--batchnorm train moves the statistics of stages that train, and --freeze head trains none")
     _check_engine(config, schedule)
     augmentation = parse_augmentation(config.augment)
-    if config.views is not None and not augmentation:
-        raise ZooError("--views counts augmented views of each image; say --augment light too")
+    if config.views is not None and not augmentation and not config.imbalance:  # a strategy may show classes changed
+        raise ZooError(NO_VIEWS)
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     parse_imputing(config.impute)
     for option in config.imbalance:
-        _, text = bound_target(option)
-        for call in parse_options(text) if text.strip() not in ("", "none") else ():
-            bind(call, STRATEGIES.of_call(call).parameters)
+        _check_strategies(config, bound_target(option)[1])
     return schedule, head, augmentation
+
+
+def _check_strategies(config: TrainConfig, text: str) -> None:
+    for call in parse_options(text) if text.strip() not in ("", "none", AUTO) else ():
+        if call.name == AUTO:
+            call.fail("auto chooses strategies by itself and stands alone; leave out what it is joined with")
+        bind(call, STRATEGIES.of_call(call).parameters)
+    if text.strip() == AUTO and not config.cache:
+        raise ZooError("--imbalance auto tries strategies on features that are computed once; leave out --no-cache")
 
 
 def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from zoo.data.labels import label_texts
 from zoo.data.splits import Splits
+from zoo.features.prefix import Prefix
 from zoo.jobs.data import Prepared
+from zoo.jobs.job import Fitted, Job
 from zoo.jobs.parent import Parent
 from zoo.jobs.record import Outcome, run_json, versions
 from zoo.metrics.classification import classification_metrics
@@ -34,20 +37,15 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     """Predict, score and write the run folder, `run.json` last; returns the metrics and the run."""
     began = time.perf_counter()
     job, data, out = outcome.job, outcome.job.data, outcome.job.config.out
-    artifact = _artifact(outcome)
-    # Features of a network that this run has trained serve nobody but this run.
-    pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None, outcome.fitted.prefix)
-    rows = np.concatenate([data.splits.val, data.splits.test])
-    with job.reporter.bar("predicting held-out rows", "images") as progress:
-        probabilities, _ = pipeline.probabilities(data.table, data.images, rows, progress)
-    splits = ["val"] * len(data.splits.val) + ["test"] * len(data.splits.test)
-    labels = {task.name: label_texts(data.table, task.name) for task in data.tasks}
-    held = {name: [texts[row] for row in rows] for name, texts in labels.items()}
-    metrics = score(probabilities, held, splits, data.tasks)
-    predictions = prediction_frame(data.table, rows, probabilities, data.tasks, splits=splits, labels=held)
+    artifact = artifact_of(job, outcome.fitted)
+    held = held_out(job, artifact, outcome.fitted.prefix)
+    metrics = score(held.probabilities, held.labels, held.splits, data.tasks)
+    predictions = prediction_frame(
+        data.table, held.rows, held.probabilities, data.tasks, splits=held.splits, labels=held.labels
+    )
     seconds = {**outcome.clock, "predict": time.perf_counter() - began}
     run = run_json(outcome, seconds)
-    mistakes = _mistakes(data, rows, predictions, data.tasks[0])
+    mistakes = _mistakes(data, held.rows, predictions, data.tasks[0])
     page = render_report(
         run, {task: splits for task, splits in metrics.items() if splits}, outcome.fitted.fit.history, mistakes
     )
@@ -60,6 +58,40 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     write_whole(out / "report.html", page)
     write_whole(out / "run.json", to_json(run))
     return metrics, run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Validation and test rows as a trained model sees them.
+
+    Attributes:
+        rows: int64 (N,), positions in the table.
+        splits: `val` or `test`, of each row.
+        labels: of each row by task, None where unknown.
+        probabilities: (N, K) by task.
+    """
+
+    rows: NDArray[np.int64]
+    splits: Sequence[str]
+    labels: Mapping[str, Sequence[str | None]]
+    probabilities: Mapping[str, Tensor]
+
+
+def held_out(job: Job, artifact: Artifact, prefix: Prefix | None = None) -> HeldOut:
+    """Predict the validation and test rows, as `zoo predict` would; through `prefix` where it is made already."""
+    data = job.data
+    # Features of a network that this run has trained serve nobody but this run.
+    pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None, prefix)
+    rows = np.concatenate([data.splits.val, data.splits.test])
+    with job.reporter.bar("predicting held-out rows", "images") as progress:
+        probabilities, _ = pipeline.probabilities(data.table, data.images, rows, progress)
+    labels = {task.name: label_texts(data.table, task.name) for task in data.tasks}
+    return HeldOut(
+        rows=rows,
+        splits=["val"] * len(data.splits.val) + ["test"] * len(data.splits.test),
+        labels={name: [texts[row] for row in rows] for name, texts in labels.items()},
+        probabilities=probabilities,
+    )
 
 
 def score(
@@ -82,33 +114,33 @@ def score(
     return found
 
 
-def _artifact(outcome: Outcome) -> Artifact:
-    job = outcome.job
+def artifact_of(job: Job, fitted: Fitted) -> Artifact:
+    """What is saved of a trained model, and predicts."""
     model = job.model.cpu().eval()
     covariates, imputers = job.data.covariates.save() if job.data.covariates else (None, ())
     return Artifact(
         model=model,
         tag=model.view.weights,
-        recipe=outcome.fitted.recipe,
-        **_at_inference(outcome),
+        recipe=fitted.recipe,
+        **_at_inference(job, fitted),
         covariates=covariates,
         imputers=imputers,
         versions=versions(),
     )
 
 
-def _at_inference(outcome: Outcome) -> dict[str, dict[str, tuple[float, ...]]]:
+def _at_inference(job: Job, fitted: Fitted) -> dict[str, dict[str, tuple[float, ...]]]:
     """What is added to the logits, by task, and the class prior that is in them then."""
     bias: dict[str, tuple[float, ...]] = {}
     prior: dict[str, tuple[float, ...]] = {}
-    for name, answer in outcome.job.answered[-1].items():
-        parts = [own for own in (answer.logit_bias, outcome.fitted.afterwards.bias.get(name)) if own]
+    for name, answer in job.answered[-1].items():
+        parts = [own for own in (answer.logit_bias, fitted.afterwards.bias.get(name)) if own]
         if parts:
             bias[name] = tuple(map(sum, zip(*parts, strict=True)))
-        before = answer.log_prior or outcome.job.data.view.statistics(name).log_prior
-        if len(before) < sum(len(task.classes) for task in outcome.job.data.tasks if task.name == name):
+        before = answer.log_prior or job.data.view.statistics(name).log_prior
+        if len(before) < sum(len(task.classes) for task in job.data.tasks if task.name == name):
             continue  # a class that the run before knew and no training row has: nothing is known of its share
-        more = outcome.fitted.afterwards.bias.get(name) or (0.0,) * len(before)
+        more = fitted.afterwards.bias.get(name) or (0.0,) * len(before)
         prior[name] = tuple(centred([own + added for own, added in zip(before, more, strict=True)]))
     return {"logit_bias": bias, "log_prior": prior}
 

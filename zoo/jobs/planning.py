@@ -133,8 +133,8 @@ def make_plan(job: Job, *, always: bool = False, recipe: Recipe | None = None) -
     chosen = None
     if boundary.there:
         chosen = _same(job, boundary, recipe) if recipe else choose(job, boundary, digest)
-    views = config.views if job.augmenter else None
-    if job.augmenter and boundary.there and config.views is None:
+    views = config.views if job.shows else None
+    if job.shows and boundary.there and config.views is None:
         views = min(DEFAULT_VIEWS, job.epochs)
     measured = measure(job, boundary, chosen, always=always)
     seconds = measured.seconds
@@ -162,7 +162,7 @@ def make_plan(job: Job, *, always: bool = False, recipe: Recipe | None = None) -
         Decision(what="trainable part", choice=str(measured.compute), why=measured.why),
         _way(found, size, resident),
     ]
-    if job.augmenter:
+    if job.shows:
         decisions.append(_views(views if mode == "cached" else config.views, kept=mode == "cached"))
     return Plan(
         boundary=boundary,
@@ -216,6 +216,8 @@ def choose(job: Job, boundary: Boundary, digest: str, *, trained: bool = False) 
         memory=job.cache / "speeds",
         precision=job.config.precision,
         measure=not job.config.deterministic,
+        # Behind a cut features are judged by a suffix that trains and is in no digest.
+        digest=digest if boundary.whole and not trained else None,
     )
 
 
@@ -271,8 +273,6 @@ def _refused(job: Job, boundary: Boundary) -> dict[Mode, str]:
         refused["cached"] = refused["live"] = "--mixup and --cutmix mix images anew in every step"
     elif mixing := [answer.name for answer in job.answers.values() if answer.mixes_pixels]:
         refused["cached"] = refused["live"] = f"{mixing[0]} mixes images anew in every step"
-    elif changing := [answer.name for answer in job.answers.values() if answer.class_transforms]:
-        refused["cached"] = f"{changing[0]} draws views of some classes anew in each epoch"
     elif not job.config.cache:
         refused["cached"] = "--no-cache"
     if boundary.whole:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +12,17 @@ import psutil
 import torch
 
 from zoo.config import ListConfig, RankConfig, TrainConfig
-from zoo.data.labels import fix_tasks
-from zoo.data.splits import make_splits
-from zoo.data.table import Table
 from zoo.errors import OptionError, UnknownNameError, ZooError
 from zoo.grid.rows import Cell, Row
 from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 from zoo.jobs.choosing import choose
-from zoo.jobs.data import read
+from zoo.jobs.keys import code_context, known_data
 from zoo.jobs.options import check_options
 from zoo.jobs.progress import Reporter
 from zoo.jobs.rank_choice import Ranked, Take, in_order, pareto, parse_memory, parse_time, takes
 from zoo.metrics.choice import LOWER_IS_BETTER, check_metric
 from zoo.registry.catalogue import catalogue
-from zoo.registry.digest import package_digest
 from zoo.registry.lookup import SOURCES
 from zoo.registry.near import suggest
 from zoo.report.pareto_picture import pareto_picture
@@ -127,7 +120,7 @@ def run_rank(config: RankConfig, reporter: Reporter) -> Ranking:
     """
     limits = _check(config)
     names = _names(config)
-    digest = _fingerprint(config)
+    digest, _ = known_data(_train(config, "source/model"))
     rows = _run([_cell(config, name, digest, "score_backbone") for name in names], config, reporter, "scoring")
     scored = {name: row.result for name, row in zip(names, rows, strict=True) if not failed(row)}
     failures = {name: row.message for name, row in zip(names, rows, strict=True) if failed(row)}
@@ -199,31 +192,6 @@ def _names(config: RankConfig) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _fingerprint(config: RankConfig) -> str:
-    """Hash of the table and of its files' sizes and times, so that other data are other rows.
-
-    Raises:
-        DataError: the data cannot be read or split, or have one class only.
-    """
-    table = read(_train(config, "source/model"))
-    usable = torch.ones(len(table), dtype=torch.bool).numpy()
-    splits = make_splits(table, usable, test=config.test_fraction, val=config.val_fraction, seed=config.seed)
-    fix_tasks(table, splits.train)
-    return _digest(table)
-
-
-def _digest(table: Table) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    total.update(table.frame.write_csv().encode())
-    for path in table.paths:
-        try:
-            held = path.stat()
-            total.update(f"{held.st_size}:{held.st_mtime_ns};".encode())
-        except OSError:
-            total.update(b"missing;")
-    return total.hexdigest()
-
-
 def _cell(config: RankConfig, name: str, digest: str, task: str, epochs: int | None = None) -> Cell:
     train = {field: getattr(config, field) for field in CARRIED}
     # Relative to where this is run, which is no part of what comes out.
@@ -237,23 +205,12 @@ def _cell(config: RankConfig, name: str, digest: str, task: str, epochs: int | N
         "freeze": config.freeze,
         "epochs": epochs or config.epochs,
     }
-    return Cell(task=f"{TASK}:{task}", parameters=parameters, seed=config.seed, context=_context(name))
-
-
-def _context(name: str) -> dict[str, str]:
-    """Versions and code that the outcome depends on."""
-    plugin = SOURCES.home(name.rpartition("/")[0])
-    code = package_digest("zoo") + package_digest(plugin.module.partition(".")[0])
-    return {
-        "backbone-zoo": version("backbone-zoo"),
-        "torch": torch.__version__,
-        plugin.distribution: plugin.version,
-        "code": hashlib.blake2b(code.encode(), digest_size=8).hexdigest(),
-    }
+    context = code_context([SOURCES.home(name.rpartition("/")[0])])
+    return Cell(task=f"{TASK}:{task}", parameters=parameters, seed=config.seed, context=context)
 
 
 def _run(cells: Sequence[Cell], config: RankConfig, reporter: Reporter, title: str) -> list[Row]:
-    threads = max(1, (os.cpu_count() or 1) // config.jobs)
+    threads = max(1, torch.get_num_threads() // config.jobs)  # of a process: as many as OMP_NUM_THREADS allows
     mib = MEMORY_SHARE * psutil.virtual_memory().total / 2**20
     with reporter.bar(title, "backbones") as progress:
         return run_grid(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from zoo.config import TrainConfig
-from zoo.data.labels import label_texts
+from zoo.data.labels import group_codes
 from zoo.data.splits import Splits
 from zoo.errors import DataError
 from zoo.features.boundary import find_boundary
@@ -49,7 +49,7 @@ def score_backbone(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
     job = _job(parameters, "head", 1)
     rows, labels, classes = _training_rows(job, parameters["rows"], parameters["folds"], seed)
     features, speed, said = _features(job, rows)
-    folds = make_folds(labels, parameters["folds"], seed, _groups(job, rows))
+    folds = make_folds(labels, parameters["folds"], seed, group_codes(job.data.table, rows))
     metric, names = job.config.metric, [job.data.tasks[0].classes[label] for label in classes]
     found = {
         "probe": asdict(linear_probe(features, labels, folds, metric, names)),
@@ -79,7 +79,7 @@ def fine_tune(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """
     job = _job(parameters, parameters["freeze"], parameters["epochs"])
     rows, labels, _ = _training_rows(job, parameters["rows"], parameters["folds"], seed)
-    groups = _groups(job, rows)
+    groups = group_codes(job.data.table, rows)
     if groups is None:
         train, held = train_test_split(np.arange(len(rows)), test_size=HELD_OUT, stratify=labels, random_state=seed)
     else:
@@ -137,17 +137,6 @@ def _training_rows(
         rows, labels = rows[enough], labels[enough]
     classes, own = np.unique(labels, return_inverse=True)
     return rows, own.astype(np.int64), classes.tolist()
-
-
-def _groups(job: Job, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Number of each row's group, a row without one alone in its own; None where no column names groups."""
-    column = job.data.table.roles.group
-    if column is None:
-        return None
-    texts = label_texts(job.data.table, column)
-    own = [f"={texts[row]}" if texts[row] is not None else f"row {row}" for row in rows]
-    found: NDArray[np.int64] = np.unique(own, return_inverse=True)[1].astype(np.int64)
-    return found
 
 
 def _features(job: Job, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], dict[str, float], dict[str, Any]]:

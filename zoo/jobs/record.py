@@ -79,6 +79,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         },
         "decisions": [asdict(decision) for decision in fitted.decisions],
         "imbalance": _imbalance_json(job, fitted),
+        "chosen_strategies": list(job.chosen),
         "imputation": [{"kind": "covariates", "imputer": job.data.covariates.imputer, "filled": dict(job.data.filled)}]
         if job.data.covariates
         else [],

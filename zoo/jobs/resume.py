@@ -11,7 +11,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -60,7 +60,8 @@ class Checkpoints:
         if self._first and not resumed:
             (self._folder / CHECKPOINT).unlink(missing_ok=True)
         if self._first:
-            write_options(replace(job.config, batch_size=job.batch_size))  # what was found is not looked for again
+            # What was found or chosen is not looked for again.
+            write_options(replace(job.config, batch_size=job.batch_size), job.chosen)
 
     def due(self) -> bool:
         """See `zoo.training.checkpoint.Keeper`."""
@@ -136,6 +137,7 @@ class Resumed:
             name: tuple(value) if isinstance(value, list) else value for name, value in content["options"].items()
         }
         self.config = TrainConfig(**{**options, "out": folder})
+        self.chosen: list[dict[str, Any]] = content.get("chosen", [])
         self.state: State | None = None
         self.around: dict[str, Any] = {}
         if (folder / CHECKPOINT).exists():
@@ -171,9 +173,10 @@ class Resumed:
             )
 
 
-def write_options(config: TrainConfig) -> None:
-    """Keep the options in the run folder; with them alone --resume begins the run anew."""
-    write_whole(config.out / OPTIONS, to_json({"format": FORMAT, "options": _spelled(config)}))
+def write_options(config: TrainConfig, chosen: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Keep the options in the run folder, and what was chosen; with them alone --resume begins the run anew."""
+    content = {"format": FORMAT, "options": _spelled(config), "chosen": list(chosen)}
+    write_whole(config.out / OPTIONS, to_json(content))
 
 
 def data_digest(job: Job) -> str:

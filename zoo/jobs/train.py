@@ -19,6 +19,7 @@ from zoo.disk import cache_folder
 from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.group import Group, join_group, own_rank, restarted
+from zoo.jobs.auto import asks, named, settled
 from zoo.jobs.batch import batch_rows
 from zoo.jobs.course import course_of
 from zoo.jobs.data import Prepared, prepare, read
@@ -156,7 +157,7 @@ def leaving_no_empty(folder: Path) -> Iterator[None]:
 
 def _trained(config: TrainConfig, reporter: Reporter, resumed: Resumed | None = None) -> TrainResult:
     clock = Clock()
-    job = start_job(config, reporter, clock, claimed=resumed is None)
+    job = start_job(config, reporter, clock, claimed=resumed is None, chosen=resumed.chosen if resumed else ())
     try:
         fitted = fit(job, resumed)
     except torch.OutOfMemoryError as error:
@@ -199,8 +200,23 @@ def explain_training(config: TrainConfig, reporter: Reporter) -> list[tuple[Inte
     return found
 
 
-def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed: bool = True) -> Job:
-    """Everything before the first image goes through the network."""
+def start_job(
+    config: TrainConfig,
+    reporter: Reporter,
+    clock: Clock,
+    *,
+    claimed: bool = True,
+    chosen: Sequence[Mapping[str, Any]] = (),
+) -> Job:
+    """Everything before the first image goes through the network; with `--imbalance auto` strategies are chosen too.
+
+    Args:
+        config: what was asked for.
+        reporter: shows what is done.
+        clock: books the time.
+        claimed: whether the run folder is made.
+        chosen: what `auto` chose before the run was interrupted.
+    """
     schedule, head, augmentation = check_options(config)
     parent = read_parent(config)
     table = read(config, parent)
@@ -217,7 +233,7 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     clock.lap("build")
     with group.in_turn():
         data = prepare(config, table, view.input, cache, reporter, parent)
-    said = programs(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    said = programs(named(config), [data.view.statistics(task.name) for task in data.tasks])
     course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
         parent.check_counted(data.tasks, data.view, course.answers[0])
@@ -249,7 +265,11 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     )
     rows, found = batch_rows(job)
     _refuse_few_rows(min(rows, len(data.splits.train)), group)
-    return replace(job, batch_size=rows, found=found)
+    job = replace(job, batch_size=rows, found=found)
+    if asks(config):
+        job = settled(job, chosen)
+        clock.lap("choose")
+    return job
 
 
 class Clock:

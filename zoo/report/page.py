@@ -86,7 +86,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"duration": duration, "moment": moment, "plain": plain}
+    found.filters |= {"duration": duration, "moment": moment, "plain": plain, "words": words}
     return found
 
 

@@ -44,10 +44,20 @@ def bind(call: Call, cls: type[P]) -> P:
         if name in given:
             call.fail(f"{call.name}: {name} is given twice", column=argument.column)
         given[name] = _checked(call, argument, name, declared[name])
+    if missing := [name for name in _required(cls) if name not in given]:
+        wanted = ", ".join(f"{name}={_describe(declared[name])}" for name in missing)
+        call.fail(f"{call.name} needs {wanted}")
     try:
         return cls(**given)
     except (ValueError, TypeError) as error:
         call.fail(f"{call.name}: {error}")
+
+
+def _required(cls: type) -> list[str]:
+    """Names of the parameters that have no default."""
+    lacking = dataclasses.MISSING
+    own = [field for field in dataclasses.fields(cls) if field.init]
+    return [field.name for field in own if field.default is lacking and field.default_factory is lacking]
 
 
 def _name_of(call: Call, argument: Argument, index: int, order: list[str], spelled: dict[str, str]) -> str:

@@ -61,7 +61,7 @@ class BoundaryResampler(Protocol):
         """New features (M, D) and targets of M rows from (N, D) and N, whose labels are all known.
 
         Features are standardised; covariates stand behind them, encoded. `one_hot` names the columns, from and up to,
-        of each covariate that is a category.
+        of each covariate that is a category; a column alone is 0 or 1.
         """
         ...
 

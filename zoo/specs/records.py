@@ -172,6 +172,7 @@ class StrategyRecord:
             from it is shown to the user as his mistake.
         parameters: the dataclass that its options are bound to.
         tasks: kinds of task it takes.
+        alias_of: the strategy that this is another name of; `--imbalance all` tries that one alone.
     """
 
     name: str
@@ -179,6 +180,7 @@ class StrategyRecord:
     parameters: type = NoParameters
     tasks: frozenset[TaskKind] = frozenset({"classification"})
     summary: str = ""
+    alias_of: str = ""
     api: int = API_VERSION
 
     def __post_init__(self) -> None:

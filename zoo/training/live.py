@@ -9,7 +9,6 @@ from zoo.data.augment import Augmenter
 from zoo.data.ingest import Images
 from zoo.features.prefix import Prefix, normalise
 from zoo.training.inputs import Staged, Tensors, views_of
-from zoo.training.per_class import ClassViews
 
 
 class _Decoded(Staged):
@@ -20,7 +19,6 @@ class _Decoded(Staged):
         device: where training is.
         augment: makes views; without it training sees images as they are.
         views: how many views each row goes round in; by default every epoch is a view of its own.
-        by_class: shows rows of some classes in training in a way of its own.
 
     Raises:
         ValueError: fewer views than one.
@@ -32,12 +30,10 @@ class _Decoded(Staged):
         device: torch.device,
         augment: Augmenter | None = None,
         views: int | None = None,
-        by_class: ClassViews | None = None,
     ) -> None:
         if views is not None and views < 1:
             raise ValueError(f"views must be at least 1, not {views}")
         self._images, self._device, self._augment, self._views = images, device, augment, views
-        self._by_class = by_class
 
     @property
     def device(self) -> torch.device:
@@ -53,8 +49,6 @@ class _Decoded(Staged):
     def _shown(self, gathered: Tensors, rows: Tensor, epoch: int | None) -> Tensor:
         """Images as this epoch shows them, uint8 (B, C, H, W) on the device."""
         pixels = gathered[0].to(self._device, non_blocking=True)
-        if self._by_class is not None and epoch is not None:
-            return self._by_class.show(pixels, rows, epoch, self._images, self._augment, self._views)
         if self._augment is None or epoch is None:
             return pixels
         own = rows.cpu().numpy()
@@ -75,9 +69,8 @@ class LiveFeatures(_Decoded):
         *,
         augment: Augmenter | None = None,
         views: int | None = None,
-        by_class: ClassViews | None = None,
     ) -> None:
-        super().__init__(images, prefix.device, augment, views, by_class)
+        super().__init__(images, prefix.device, augment, views)
         self._prefix = prefix
 
     def finish(self, gathered: Tensors, rows: Tensor, epoch: int | None) -> Tensors:
@@ -97,9 +90,8 @@ class Pixels(_Decoded):
         channels_last: bool,
         augment: Augmenter | None = None,
         views: int | None = None,
-        by_class: ClassViews | None = None,
     ) -> None:
-        super().__init__(images, device, augment, views, by_class)
+        super().__init__(images, device, augment, views)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def finish(self, gathered: Tensors, rows: Tensor, epoch: int | None) -> Tensors:
