@@ -198,7 +198,9 @@ class Trainer:
             (self.phase.start - first) * self.steps_per_epoch,
         )
         scaled = settings.autocast is torch.float16
-        self.scaler = torch.amp.GradScaler(settings.device.type, enabled=scaled)
+        # Each process's loss is multiplied by their number; what is halved is as large as in one process nevertheless.
+        first = 2.0**16 / settings.group.size
+        self.scaler = torch.amp.GradScaler(settings.device.type, init_scale=first, enabled=scaled)
         self.shared = wrapped or shared(model, suffix, settings.group)
         self.keeper: Keeper | None = None
         self.found, self.at = Fit(), Position(epoch=self.phase.start)

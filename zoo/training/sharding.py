@@ -211,7 +211,7 @@ def refuse_undivided(model: FineTuneModel, names: Collection[str], choice: Optim
         group: the processes.
 
     Raises:
-        ZooError: a parameter is a single number without rows, or the optimiser fails on divided tensors.
+        ZooError: a parameter is a single number without rows, or the optimiser does not step on divided tensors.
     """
     heads = {f"heads.{name}" for name, _ in model.heads.named_parameters()}
     training = {f"backbone.{name}" for name in names} | heads
@@ -221,20 +221,35 @@ def refuse_undivided(model: FineTuneModel, names: Collection[str], choice: Optim
             f"--shard fsdp gives each process some rows of each tensor, and {single[0]} is a single number, without "
             "rows; leave out --shard"
         )
+    why = _why_not(choice, _mesh(group, model), 64 * group.size + 1)
+    if why:
+        raise ZooError(
+            f"--optimiser {choice.call.name} does not step on tensors that --shard fsdp has divided ({why}); use "
+            "adamw, adam or sgd, or leave out --shard"
+        )
+
+
+def _why_not(choice: OptimiserChoice, mesh: Any, rows: int) -> str:
+    """Why an optimiser does not step on tensors of so many rows that are divided; empty where it does.
+
+    Small ones would not do: some optimisers keep a memory of fewer numbers for large matrices.
+    """
     from torch.distributed.tensor import Shard, distribute_tensor
 
-    mesh, device = _mesh(group, model), next(model.parameters()).device
     parameters = []
-    for shape in ((group.size + 1, 3, 2, 2), (group.size + 1,)):
-        rows = torch.ones(shape, device=device)
-        own = nn.Parameter(distribute_tensor(rows, mesh, [Shard(0)], src_data_rank=None))
+    for shape in ((rows, 8, 3, 3), (rows, 64), (rows,)):
+        ones = torch.ones(shape, device=mesh.device_type)
+        own = nn.Parameter(distribute_tensor(ones, mesh, [Shard(0)], src_data_rank=None))
         own.grad = torch.ones_like(own)
         parameters.append(own)
+    optimiser = choice.make([{"params": parameters, "lr": 1e-3, "weight_decay": 0.01}])
     try:
-        choice.make([{"params": parameters, "lr": 1e-3, "weight_decay": 0.01}]).step()
+        optimiser.step()
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ZooError(
-            f"--optimiser {choice.call.name} does not step on tensors that --shard fsdp has divided ({said}); use "
-            "adamw, adam or sgd, or leave out --shard"
-        ) from None
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    # What has a parameter's shape is divided as it is, and a count is the same everywhere.
+    for own, memory in optimiser.state.items():
+        for name, held in memory.items():
+            if isinstance(held, Tensor) and held.numel() > 1 and not (is_divided(held) and held.shape == own.shape):
+                return f"its {name} has not the shape of the parameter"
+    return ""
