@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -78,7 +78,7 @@ def two_namespaces():
     with ExitStack() as stack:
         for name, _, _ in nodes:
             ip("netns", "add", name)
-            stack.callback(subprocess.run, ["ip", "netns", "del", name], check=False)
+            stack.callback(remove, name)
         (_, first, _), (_, second, _) = nodes
         ip("link", "add", first, "type", "veth", "peer", "name", second)
         # Where moving it into a namespace fails; else it is gone with the namespace.
@@ -89,6 +89,15 @@ def two_namespaces():
             ip("-n", name, "link", "set", device, "up")
             ip("-n", name, "link", "set", "lo", "up")
         yield nodes
+
+
+def remove(name):
+    """A namespace, with what still runs in it: workers outlive a torchrun that was killed."""
+    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+    for pid in map(int, found.stdout.split()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    subprocess.run(["ip", "netns", "del", name], check=False)
 
 
 def draw(folder):
@@ -132,11 +141,10 @@ def together(data, root, nodes, options):
             stack.callback(end, process)
             started.append(process)
         deadline = time.monotonic() + SECONDS
-        while any(process.poll() is None for process in started):
-            if any(process.returncode for process in started) or time.monotonic() > deadline:
-                break
+        codes = [None]
+        while None in codes and not any(codes) and time.monotonic() < deadline:
             time.sleep(0.1)
-        codes = [process.poll() for process in started]
+            codes = [process.poll() for process in started]
     if any(codes) or None in codes:
         raise SystemExit(f"the nodes ended with {codes}; None is one that was still running")
     written = [root / f"node{number}" / "run" for number in (1, 2)]
