@@ -35,6 +35,7 @@ RUNS = {
     "half": {"freeze": "last(1)", "precision": "fp16", "recompute": True},
     "schedule": {"freeze": "last(2)@lp-ft(1)"},
     "gradual": {"backbone": "timm/test_vit", "size": 160, "freeze": "last(2)@gradual", "epochs": 3},
+    "translated": {"freeze": "last(1)@gradual", "compile": True},
     "step": {
         "freeze": "none",
         "head": "cosine",
@@ -88,7 +89,7 @@ def alone(noise, tmp_path_factory):
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("zoo.jobs.outcome.render_report", lambda *_: "")
         for name, own in (RUNS | MIXED).items():
-            own = {**own, "imbalance": tuple(own.get("imbalance", ()))}
+            own = {**own, "imbalance": tuple(own.get("imbalance", ())), "compile": False}
             zoo.train(noise, out=folder / name, **{**OPTIONS, **own})
     return folder
 
@@ -138,12 +139,14 @@ def test_rows_that_are_mixed_come_in_the_order_of_one_process(alone, together, n
     assert not np.allclose(*losses, rtol=1e-3)
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp"])
-def test_what_an_interval_frees_moves_in_each_process(together, way):
-    """autograd, the wrapper and the optimiser have all seen it."""
-    intervals = seen(together / f"gradual-{way}")
-    stages = [{name.split(".")[2] for name in each["trained"] if "blocks" in name} for each in intervals]
-    assert [len(each) for each in stages] == [0, 1, 2]
+@pytest.mark.parametrize("run", ["gradual-ddp", "gradual-fsdp", "translated-ddp"])
+def test_what_an_interval_frees_moves(together, run):
+    """Autograd, the wrapper, the translation and the optimiser have all seen it."""
+    intervals = seen(together / run)
+    where = 1 if run.startswith("translated") else 2  # layer3.… or blocks.3.…
+    named = [[name.split(".") for name in each["trained"] if name.startswith("backbone.")] for each in intervals]
+    stages = [{parts[where] for parts in each if parts[1] != "norm"} for each in named]
+    assert [len(each) for each in stages] == ([0, 1] if run.startswith("translated") else [0, 1, 2])
     assert all(each["moved"] == each["trained"] for each in intervals)
 
 
