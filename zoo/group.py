@@ -83,6 +83,14 @@ class Group:
             dist.all_gather(found, padded)
         return torch.cat([own[:length] for own, length in zip(found, lengths.tolist(), strict=True)])
 
+    def told(self, answer: bool) -> bool:
+        """The first process's answer, the same for all."""
+        if self.size == 1:
+            return answer
+        held = torch.tensor([answer])
+        self.copy([held])
+        return bool(held)
+
     def once(self, make: Callable[[], V]) -> V:
         """What `make`, called in the first process alone, gives: JSON values, the same for all."""
         if self.size == 1:
@@ -121,7 +129,7 @@ def join_group(device: torch.device) -> tuple[Group, torch.device]:
     Returns:
         The group, and the process's own device: each process of a machine has a GPU of its own.
     """
-    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    size, local = started_with(), int(os.environ.get("LOCAL_RANK", "0"))
     if size == 1:
         return ALONE, device
     if device.type == "cuda":
@@ -137,9 +145,14 @@ def join_group(device: torch.device) -> tuple[Group, torch.device]:
     return Group(rank=dist.get_rank(), size=size, local_rank=local), device
 
 
+def started_with() -> int:
+    """How many processes torchrun started with this one, itself counted; known before joining."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def own_rank() -> int:
     """Number of this process among those that torchrun started, 0 where it started none; known before joining."""
-    return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+    return int(os.environ.get("RANK", "0")) if started_with() > 1 else 0
 
 
 def restarted() -> bool:

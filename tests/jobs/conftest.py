@@ -1,9 +1,19 @@
-"""A small backbone with weights, offered by a plugin that only the tests have, so that every job runs offline."""
+"""A small backbone with weights, offered by a plugin that only the tests have, so that every job runs offline.
+
+And what the tests of several processes share: noisy images, an environment, torchrun.
+"""
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from zoo.registry import catalogue, plugins
 from zoo.registry.plugins import Plugin
@@ -33,3 +43,35 @@ def tiny(monkeypatch):
     known = catalogue.Catalogue(rows=tuple(rows))
     monkeypatch.setattr("zoo.registry.lookup.load_plugins", lambda: (*loaded, extra))
     monkeypatch.setattr("zoo.model.view.catalogue", lambda: known)
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory):
+    """Fifty-one noisy images of two classes, so that nothing divides evenly."""
+    root, draws = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    for row in range(51):
+        folder = root / ("dark" if row % 3 else "bright")
+        folder.mkdir(exist_ok=True)
+        pixels = draws.integers(0, 160, (64, 64, 3)) + (0 if row % 3 else 60)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{row}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    return {**os.environ, "ZOO_CACHE": str(tmp_path_factory.mktemp("cache")), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def torchrun(environment):
+    """Two processes that train one run after the other, as `together.py` says."""
+
+    def run(runs, folder, restarts=0):
+        path = folder / "runs.json"
+        path.write_text(json.dumps(runs))
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        words += [f"--max-restarts={restarts}", str(Path(__file__).with_name("together.py")), str(path)]
+        found = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500)
+        assert found.returncode == 0, found.stderr[:6000]
+
+    return run

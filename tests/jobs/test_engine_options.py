@@ -177,6 +177,14 @@ def test_a_translated_network_trains_as_it_is(shape_folder, tmp_path, freeze):
         ({"recompute": True, "freeze": "none", "batchnorm": "train"}, "would move twice"),
         ({"batch_size": 0}, "--batch-size must be positive"),
         ({"devices": 0}, "--devices must be positive"),
+        ({"shard": "fsdp", "freeze": "none"}, "has one process to divide it among; say --devices 2, or start zoo by"),
+        ({"shard": "fsdp", "devices": 2}, "divides the part .* that trains, and --freeze head trains none"),
+        ({"shard": "fsdp", "devices": 2, "freeze": "lora(r=2)"}, "adapters, which are small; leave out --shard"),
+        (
+            {"shard": "fsdp", "devices": 2, "freeze": "none", "compile": True},
+            "block by block, and --compile translates",
+        ),
+        ({"shard": "fsdp", "devices": 2, "freeze": "none", "batch_size": "auto"}, "tries all of it on one; say a num"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path, options, message):

@@ -140,6 +140,8 @@ def test_the_command_prints_what_to_paste(shape_folder, tmp_path, capsys, as_jso
         ({"fitter": "lbfgs"}, "and --fitter lbfgs has no learning rate; leave out one"),
         ({"fitter": "ridge"}, "and --fitter ridge has no learning rate; leave out one"),
         ({"explain": True}, "and --explain computes nothing; leave out one"),
+        ({"devices": 2}, "and --devices is for runs; a test takes a hundred steps of one process; leave out one"),
+        ({"shard": "fsdp"}, "and --shard is for runs of several processes; leave out one"),
         ({"find_lr_steps": 5}, "--find-lr-steps: a test takes at least 20 steps, not 5"),
         ({"find_lr_range": (1.0, 0.1)}, "--find-lr-range: the rates rise from a positive one"),
         ({"nonsense": 1}, "find_lr has no option 'nonsense'"),

@@ -102,6 +102,25 @@ def test_each_interval_moves_what_its_policy_names(shape_folder, tmp_path, watch
     assert result.run["freeze"]["verified"].endswith("bit for bit what they were before training")
 
 
+def test_each_unfreezing_is_seen_under_compile(shape_folder, tmp_path, watched, monkeypatch):
+    """Translated anew in each interval, autograd included: a graph of the interval before would leave stages frozen."""
+    from torch._dynamo.backends.debugging import aot_eager
+
+    compile_, graphs = torch.compile, []
+
+    def translate(graph, inputs, **options):
+        graphs.append(len(watched))
+        return aot_eager(graph, inputs, **options)
+
+    monkeypatch.setattr("torch.compile", lambda function: compile_(function, backend=translate))
+    train(shape_folder(20, 20), tmp_path / "run", freeze="last(2)@gradual", epochs=3, compile=True)
+    assert set(graphs) == {0, 1, 2}
+    for each, stages in zip(watched, ((), ("layer4",), ("layer3", "layer4")), strict=True):
+        backbone = names_in(each["trained"], "backbone.")
+        assert {name.split(".")[1] for name in backbone} == set(stages)
+        assert each["moved"] == each["trained"]
+
+
 def test_lp_ft_lowers_every_rate_after_the_probe(shape_folder, tmp_path, watched):
     train(shape_folder(16, 16), tmp_path / "run", freeze="lp-ft(1, rate=0.25)", epochs=2, lr=0.01)
     before, after = (set(each["rates"]) for each in watched)

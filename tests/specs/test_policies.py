@@ -5,7 +5,7 @@ import torch
 
 from zoo.errors import OptionError
 from zoo.model.view import build_view
-from zoo.specs import parse_policy
+from zoo.specs import block_modules, parse_policy
 from zoo.specs.policies import _blocks
 
 
@@ -110,6 +110,17 @@ def test_depth_counts_blocks_and_leaves_them_whole(name, blocks):
     assert blocks <= len(pieces) <= blocks + 10
     assert {name for own in pieces for name in own} == everything(view)
     assert sum(map(len, pieces)) == len(everything(view))
+
+
+def test_a_stage_that_is_called_as_a_module_is_no_block():
+    """Position embeddings of the root belong to stage2; the module of that name holds blocks, and not them."""
+    view = view_of("timm/visformer_tiny")
+    assert ("stage2", ("pos_embed2",)) in list(_blocks(view))
+    found = block_modules(view)
+    assert "stage2" not in found
+    assert {"patch_embed2", "stage2.0"} <= found.keys()
+    names = [name for own in found.values() for name in own]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(

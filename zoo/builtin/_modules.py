@@ -56,8 +56,9 @@ class CosineHead(nn.Module):
         direction = torch.randn(1, in_features) / math.sqrt(in_features)
         self.weight = nn.Parameter(direction.repeat(outputs, 1))
         self.scale = scale
-        # How much larger the scale has become, as a logarithm: it stays positive and moves in proportion.
-        self.log_gain = nn.Parameter(torch.zeros(())) if learn_scale else None
+        # How much larger the scale has become, as a logarithm: it stays positive and moves in proportion. A row of one
+        # number, because several processes divide a parameter by its rows.
+        self.log_gain = nn.Parameter(torch.zeros(1)) if learn_scale else None
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_features) to logits (B, outputs)."""

@@ -175,6 +175,9 @@ class TrainConfig:
     devices: int | None = None
     """Processes that train together on this machine, each with a GPU of its own, or with its share of the cores; they
     share each batch of --batch-size rows. On several machines, start `zoo train` by torchrun instead."""
+    shard: Literal["fsdp"] | None = None
+    """fsdp divides what trains among the processes of --devices or torchrun: its weights, gradients and optimiser's
+    memory, each block gathered while it computes. For backbones that fit one GPU, and their training does not."""
     workers: int | None = None
     """Threads that decode images; by default one a core."""
     save_every: float = 60.0

@@ -27,12 +27,13 @@ from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.features.prefix import normalise
 from zoo.jobs.feeding import inputs_of, standardise
-from zoo.jobs.fitting import data_of, suffix_of
+from zoo.jobs.fitting import data_of
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.train import Clock, start_job
+from zoo.jobs.training_part import suffix_of
 from zoo.model.freeze import freeze_parts
 from zoo.model.view import find_entry
 from zoo.probe import race

@@ -16,12 +16,13 @@ import torch
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.jobs.feeding import inputs_of, standardise
-from zoo.jobs.fitting import data_of, deterministic, suffix_of
+from zoo.jobs.fitting import data_of, deterministic
 from zoo.jobs.job import Job
 from zoo.jobs.planning import make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.train import Clock, checked_names, leaving_no_empty, start_job
+from zoo.jobs.training_part import suffix_of
 from zoo.model.freeze import freeze_parts
 from zoo.report.range_picture import range_picture
 from zoo.run.files import to_json, write_whole
@@ -100,6 +101,7 @@ def _span(config: TrainConfig) -> Span:
         f"--fitter {config.fitter}": config.fitter != "adamw" and "has no learning rate",
         "--explain": config.explain and "computes nothing",
         "--devices": (config.devices or 1) > 1 and "is for runs; a test takes a hundred steps of one process",
+        "--shard": config.shard is not None and "is for runs of several processes",
     }
     for flag, why in special.items():
         if why:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.features.boundary import Boundary
@@ -27,6 +25,7 @@ from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json, re
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.tails import begin_tail, check_tail, end_tail, put_back, tail_optimiser
+from zoo.jobs.training_part import check_shard, suffix_of, training_part
 from zoo.model.freeze import Frozen, freeze_parts
 from zoo.model.lora import merge_adapters
 from zoo.specs import Lora
@@ -39,8 +38,6 @@ from zoo.training.inputs import Inputs
 from zoo.training.loop import Data, Fit, NonFiniteLossError, Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
-from zoo.training.recompute import recomputing
-from zoo.training.shared import Suffix
 
 NAMED_FILES = 8
 """So many files of a step are named in a message."""
@@ -82,6 +79,23 @@ class _Part:
         return cls(**{**values, "fit": Fit(**values["fit"]), "decisions": decisions, "problems": problems})
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What the training of one interval gave.
+
+    Attributes:
+        fit: history and best epoch.
+        waited: seconds that the loop waited for data, where they are read ahead.
+        after: what strategies did to the trained model.
+        decisions: about dividing it.
+    """
+
+    fit: Fit
+    waited: float | None
+    after: Afterwards
+    decisions: tuple[Decision, ...]
+
+
 def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     """Plan, compute what is computed once, and train, for each interval; choose how features are computed at inference.
 
@@ -95,6 +109,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     """
     check_fitter(job.model.heads, job.answers, job.config.fitter, sweep=job.config.sweep)
     check_tail(job)
+    check_shard(job)
     checkpoints = Checkpoints(job, resumed=resumed is not None)
     if resumed is not None:
         resumed.check(job)
@@ -111,6 +126,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
             part, plan, frozen, rates, after = _interval(own, optimiser, checkpoints, state, around.get("plan"), before)
             parts.append(part)
             state, around = None, {}
+        optimiser = None  # nothing that it remembers is asked for again, and it may be large
         began = time.perf_counter()
         lora, merged = _merge(job)
         # The processes beside the first one have nothing to predict.
@@ -176,14 +192,16 @@ def _interval(
     rates = rates_of(job, cached=plan.boundary.whole)
     if tail is not None:
         optimiser = tail_optimiser(job, rates)
-    found, waited, after = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
+    trained = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
+    found = trained.fit
     features = computed - ready
     part = _Part(
         fit=found,
         decisions=(
             *plan.decisions,
             *_ahead(job, plan, ahead),
-            *_waiting(waited, found.seconds),
+            *trained.decisions,
+            *_waiting(trained.waited, found.seconds),
             *_prediction(plan, features, found.seconds),
         ),
         planned=ready - started,
@@ -197,7 +215,7 @@ def _interval(
         recipe=asdict(plan.prefix.recipe) if plan.chosen else None,
     )
     end_tail(job)
-    return part, plan, frozen, rates, after
+    return part, plan, frozen, rates, trained.after
 
 
 def _planned(job: Job, kept: Mapping[str, Any] | None, before: Recipe | None) -> Plan:
@@ -273,13 +291,14 @@ def _train(
     optimiser: torch.optim.Optimizer | None,
     checkpoints: Checkpoints,
     state: State | None,
-) -> tuple[Fit, float | None, Afterwards]:
-    """Train; returns how long the loop waited for data, where they are read ahead, and what strategies did then."""
+) -> _Trained:
+    """Train, and let strategies act on what was trained."""
     model, config = job.model, job.config
     data, settings = drawn(job, data_of(job, inputs)), settings_of(job, plan, rates)
-    after = Afterwards()
-    waited = inputs.waited_seconds if isinstance(inputs, Prefetched) else None
-    with _naming_files(job), job.reporter.bar("training", "images") as progress, suffix_of(job, plan) as suffix:
+    ahead = inputs if isinstance(inputs, Prefetched) else None
+    waited = ahead.waited_seconds if ahead else 0.0
+    progressing = job.reporter.bar("training", "images")
+    with _naming_files(job), progressing as progress, training_part(job, plan, optimiser) as part:
         if plan.boundary.whole and optimiser is None:
             grid = grid_around(rates, config.sweep_lr, config.sweep_l2) if config.sweep else None
             found: Fit = fit_on_features(
@@ -297,17 +316,25 @@ def _train(
         else:
             # What has trained before a tail is part of the state that a tail is resumed from.
             moved = any(not each.policy.head_alone for each in job.intervals[: job.interval])
-            own = model.heads if plan.boundary.whole and not moved else model
-            trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
+            own = model.heads if plan.boundary.whole and not moved else part.model
+            parts = (own, part.model.heads, part.suffix, data, job.data.tasks, job.answers, settings)
+            trainer = Trainer(*parts, optimiser, part.wrapped)
             trainer.keeper = checkpoints if job.group.first else None
             if state is not None:
                 restore(trainer, state)
             with checkpoints.listening(), naming_peers():
                 found = trainer.fit(progress)
-        asked = any(answer.head_edit or answer.tuned_bias for answer in job.answers.values())
-        if asked and job.interval == len(job.intervals) - 1:
+    asked = any(answer.head_edit or answer.tuned_bias for answer in job.answers.values())
+    after = Afterwards()
+    if asked and job.interval == len(job.intervals) - 1:
+        with suffix_of(job, plan, translated=False) as suffix:
             after = finish(Trainer(model, model.heads, suffix, data, job.data.tasks, job.answers, settings))
-    return found, inputs.waited_seconds - (waited or 0.0) if isinstance(inputs, Prefetched) else None, after
+    return _Trained(
+        fit=found,
+        waited=ahead.waited_seconds - waited if ahead else None,
+        after=after,
+        decisions=part.decisions,
+    )
 
 
 @contextmanager
@@ -319,35 +346,6 @@ def _naming_files(job: Job) -> Iterator[None]:
         names = [str(job.data.table.paths[row]) for row in error.rows]
         more = f" and {len(names) - NAMED_FILES} more" if len(names) > NAMED_FILES else ""
         raise ZooError(f"{error}; the step's files: {', '.join(names[:NAMED_FILES])}{more}") from None
-
-
-@contextmanager
-def suffix_of(job: Job, plan: Plan) -> Iterator[Suffix]:
-    """From what crosses the boundary to logits, while the modules before it answer from what is known."""
-    model, boundary = job.model, plan.boundary
-    cut = plan.mode != "whole" and boundary.cut is not None
-    entered: AbstractContextManager[Any] = boundary.suffix() if cut else nullcontext()
-    with entered as rest:
-
-        def suffix(given: tuple[Tensor, ...], covariates: Tensor | None) -> dict[str, Tensor]:
-            if plan.mode == "whole":
-                return model.logits(given[0], covariates)
-            features = rest(plan.prefix.packing.unpack(given[0])) if cut else given[0]
-            logits: dict[str, Tensor] = model.heads(features, covariates)
-            return logits
-
-        recompute = recomputing(model.view, job.policy.select(model.view).parameters) if job.config.recompute else None
-        with recompute or nullcontext(), _translating() if job.config.compile else nullcontext():
-            yield torch.compile(suffix) if job.config.compile else suffix
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    """Inside, torch.compile begins anew and is silent about what it looks at itself between two parts of a graph."""
-    torch.compiler.reset()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
-        yield
 
 
 def data_of(job: Job, inputs: Inputs) -> Data:

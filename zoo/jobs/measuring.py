@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -54,6 +54,12 @@ def measure(job: Job, boundary: Boundary, chosen: Chosen | None, *, always: bool
     ways = _ways(job, boundary, chosen)
     passes = job.epochs * len(job.data.splits.train)
     ruled = job.config.deterministic or passes < WORTH_MEASURING
+    if job.config.shard is not None and not boundary.whole:
+        rule = _divided_way(job, ways)
+        job.model.to(memory_format=rule.layout)
+        why = "by rule; a step of all of it may not fit into one process (--shard fsdp)"
+        seconds = Seconds(prefix=chosen.seconds if chosen else None)
+        return Measured(compute=rule, seconds=seconds, why=why, ruled=True)
     if ruled and always:
         ways = ways[-1:]
     if job.config.deterministic or (ruled and not always):
@@ -94,11 +100,18 @@ def _ways(job: Job, boundary: Boundary, chosen: Chosen | None) -> list[Compute]:
     """The candidates; the last of them is taken where nothing is measured."""
     if boundary.whole:
         return [Compute()]
-    layouts = (False, True) if has_convolutions(job.model.backbone) else (False,)
+    both = has_convolutions(job.model.backbone) and job.config.shard is None
+    layouts = (False, True) if both else (False,)
     if chosen is not None and boundary.cut is not None:
         layouts = (chosen.prefix.recipe.channels_last,)  # in which the rows are kept
     casts = ("bf16", "") if job.config.precision == "auto" else (job.config.precision.replace("fp32", ""),)
     return [Compute(autocast=cast, channels_last=last) for cast in casts for last in layouts]
+
+
+def _divided_way(job: Job, ways: list[Compute]) -> Compute:
+    """The way of a part that is divided, whose weights cannot lie in another layout than row by row."""
+    half = job.config.precision == "auto" and job.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return replace(ways[-1], autocast="bf16") if half else ways[-1]
 
 
 def _timed(

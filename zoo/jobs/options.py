@@ -7,6 +7,7 @@ import math
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
 from zoo.errors import ZooError
+from zoo.group import started_with
 from zoo.metrics.choice import check_metric
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
@@ -70,6 +71,7 @@ def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:
     if schedule.head_alone and (config.compile or config.recompute):
         flag = "--compile" if config.compile else "--recompute"
         raise ZooError(f"{flag} is about the part of the backbone that trains, and --freeze head trains none")
+    _check_shard(config, schedule)
     if config.recompute and config.batchnorm == "train":
         raise ZooError("--recompute computes blocks twice: the statistics of --batchnorm train would move twice")
     choice = parse_optimiser(config.optimiser)
@@ -93,6 +95,28 @@ def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:
     for name, value in {"mixup": config.mixup, "cutmix": config.cutmix}.items():
         if not 0 <= value < math.inf:
             raise ZooError(f"--{name} must be at least 0, not {value}")
+
+
+def _check_shard(config: TrainConfig, schedule: FreezeSchedule) -> None:
+    """Refuse what cannot be divided among processes, with the reason."""
+    why = {
+        "has one process to divide it among; say --devices 2, or start zoo by torchrun": (
+            (config.devices or 1) == 1 and started_with() == 1
+        ),
+        f"divides the part of the backbone that trains, and --freeze {config.freeze} trains none": schedule.head_alone,
+        "divides what trains, and of lora(…) that is adapters, which are small; leave out --shard": (
+            schedule.policy is not None and schedule.policy.lora is not None
+        ),
+        "gathers weights block by block, and --compile translates all blocks as one; leave out one of them": (
+            config.compile
+        ),
+        "is for what outgrows a GPU, and --batch-size auto tries all of it on one; say a number": (
+            config.batch_size == "auto"
+        ),
+    }
+    for said, wrong in why.items():
+        if config.shard is not None and wrong:
+            raise ZooError(f"--shard {config.shard} {said}")
 
 
 def _between(value: float, low: str, high: str) -> bool:

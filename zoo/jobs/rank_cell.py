@@ -20,12 +20,13 @@ from zoo.features.extract import keep
 from zoo.features.prefix import weights_digest
 from zoo.jobs.costs import planned_costs
 from zoo.jobs.feeding import inputs_of, standardise
-from zoo.jobs.fitting import data_of, suffix_of
+from zoo.jobs.fitting import data_of
 from zoo.jobs.job import Job
 from zoo.jobs.planning import choose, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.train import Clock, start_job
+from zoo.jobs.training_part import suffix_of
 from zoo.metrics.probing import enough_rows, linear_probe, make_folds, nearest_neighbours
 from zoo.metrics.transfer import h_score, log_me
 from zoo.model.freeze import freeze_parts

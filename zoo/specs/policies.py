@@ -243,7 +243,9 @@ def block_depths(view: BackboneView) -> dict[str, int]:
 def block_modules(view: BackboneView) -> dict[str, tuple[str, ...]]:
     """Paths of the blocks that are modules, from the image on, with their parameters; blocks as of `depth`."""
     paths = {path for path, _ in view.module.named_modules()}
-    return {name: own for name, own in _blocks(view) if name in paths}
+    # A stage that owns parameters of the root may have the name of a module that does not hold them.
+    inside = ((name, own) for name, own in _blocks(view) if all(each.startswith(f"{name}.") for each in own))
+    return {name: own for name, own in inside if name in paths}
 
 
 def _norms(module: nn.Module) -> frozenset[str]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from zoo.training.shards import own_rows
+
 
 class Average:
     """The average of the parameters of `model` that train, from where they stand now.
@@ -32,7 +34,8 @@ class Average:
         """After a step."""
         self.steps += 1
         share = 1 - min(self._decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(list(self.values.values()), [own.detach() for own in self._moving.values()], share)
+        values = [own_rows(value) for value in self.values.values()]
+        torch._foreach_lerp_(values, [own_rows(own.detach()) for own in self._moving.values()], share)
 
     @contextmanager
     def used(self) -> Iterator[None]:

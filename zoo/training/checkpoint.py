@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from zoo.training.shards import divided_as, put, whole
+
 if TYPE_CHECKING:
     from zoo.training.loop import Trainer
 
@@ -54,7 +56,10 @@ class Keeper(Protocol):
 
 
 def state_of(trainer: Trainer) -> State:
-    """Everything that the next step of `trainer` depends on beside its data and settings, and what is kept so far."""
+    """Everything that the next step of `trainer` depends on beside its data and settings, and what is kept so far.
+
+    Where tensors are divided all processes call this; the first one has them whole, the others none.
+    """
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
     tensors = {f"model.{name}": own for name, own in trainer.moving().items()}
     plain: dict[str, dict[str, Any]] = {}
@@ -70,10 +75,14 @@ def state_of(trainer: Trainer) -> State:
     at, schedule = trainer.at, trainer.schedule
     if at.losses is not None:
         tensors["losses"] = at.losses[: at.step]
+    first = trainer.settings.group.first
+    copies: dict[str, Tensor] = {}
+    for name, own in tensors.items():
+        gathered = whole(own.detach())
+        if first:
+            copies[name] = gathered.cpu().clone(memory_format=torch.contiguous_format)
     return State(
-        tensors={
-            name: own.detach().cpu().clone(memory_format=torch.contiguous_format) for name, own in tensors.items()
-        },
+        tensors=copies,
         values={
             "epoch": at.epoch,
             "step": at.step,
@@ -94,7 +103,7 @@ def restore(trainer: Trainer, state: State) -> None:
     tensors, values, device = state.tensors, state.values, trainer.settings.device
     own = trainer.model.state_dict()
     for name, tensor in _below(tensors, "model").items():
-        own[name].copy_(tensor)
+        put(own[name], tensor)
     memory: dict[str, dict[str, Any]] = {name: dict(held) for name, held in values["memory"].items()}
     for name, tensor in _below(tensors, "optimiser").items():
         owner, _, key = name.rpartition(".")
@@ -104,7 +113,7 @@ def restore(trainer: Trainer, state: State) -> None:
         trainer.optimiser.state[parameter] = {key: _beside(parameter, value) for key, value in held.items()}
     if trainer.average:
         for name, tensor in _below(tensors, "average").items():
-            trainer.average.values[name].copy_(tensor)
+            put(trainer.average.values[name], tensor)
         trainer.average.steps = int(values["average_steps"])
     if trainer.scaler.is_enabled():
         trainer.scaler.load_state_dict(values["scaler"])
@@ -113,7 +122,8 @@ def restore(trainer: Trainer, state: State) -> None:
     trainer.schedule.go_to(**values["schedule"])
     trainer.found = type(trainer.found)(**values["fit"])
     if values["has_best"]:
-        trainer.best = {name: tensor.to(device) for name, tensor in _below(tensors, "best").items()}
+        best = _below(tensors, "best").items()
+        trainer.best = {name: divided_as(own[name], tensor.to(device)) for name, tensor in best}
     losses = tensors.get("losses")
     trainer.at = Position(
         epoch=int(values["epoch"]),
@@ -132,5 +142,7 @@ def _beside(parameter: Tensor, value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        found = torch.empty_like(parameter, dtype=value.dtype)
+        put(found, value)
+        return found
     return value.clone()  # a count of steps; the optimiser itself keeps it where it wants it

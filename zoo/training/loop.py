@@ -6,6 +6,7 @@ Numbers stay on the device and are read once an epoch. The best epoch by a metri
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -168,6 +169,7 @@ class Trainer:
         answers: to imbalance, by task.
         settings: how.
         optimiser: over the parameters of `model` and perhaps more, from the phase before; by default a new one.
+        wrapped: `suffix` as several processes train it; by default as `zoo.training.shared.shared` has it.
 
     Attributes:
         keeper: is offered the state after every step and every epoch; None for nobody.
@@ -183,8 +185,9 @@ class Trainer:
         answers: Mapping[str, Answer],
         settings: Settings,
         optimiser: torch.optim.Optimizer | None = None,
+        wrapped: Shared | None = None,
     ) -> None:
-        self.model, self.heads, self.suffix, self.data = model, heads, suffix, data
+        self.model, self.heads, self.data = model, heads, data
         self.tasks, self.answers, self.settings = tasks, answers, settings
         self.phase = settings.timeline.phases[settings.phase]
         self.optimiser = optimiser or build_optimiser(model, heads, settings.rates, settings.optimiser)
@@ -199,8 +202,10 @@ class Trainer:
             (self.phase.start - first) * self.steps_per_epoch,
         )
         scaled = settings.autocast is torch.float16
-        self.scaler = torch.amp.GradScaler(settings.device.type, enabled=scaled)
-        self.shared = shared(model, suffix, settings.group)
+        # Each process's loss is multiplied by their number; what is halved is as large as in one process nevertheless.
+        first = 2.0**16 / settings.group.size
+        self.scaler = torch.amp.GradScaler(settings.device.type, init_scale=first, enabled=scaled)
+        self.shared = wrapped or shared(model, suffix, settings.group)
         self.keeper: Keeper | None = None
         self.found, self.at = Fit(), Position(epoch=self.phase.start)
         self.best: dict[str, Tensor] | None = None
@@ -241,8 +246,13 @@ class Trainer:
         return fit
 
     def _offer(self) -> None:
-        if self.keeper and self.keeper.due():
-            self.keeper.save(state_of(self))
+        due = self.keeper is not None and self.keeper.due()
+        if self.shared.divided:  # all gather what one of them keeps
+            due = self.settings.group.told(due)
+        if due:
+            state = state_of(self)
+            if self.keeper:
+                self.keeper.save(state)
 
     def moving(self) -> dict[str, Tensor]:
         """What may move or has, by name: parameters that train or did in an earlier phase, and every buffer."""
@@ -357,7 +367,7 @@ class Trainer:
         for name, answer in self.answers.items():
             if answer.mixer is not None:
                 batch = mixed(batch, name, answer.mixer)
-        logits = self._forward(batch, self.shared)
+        logits = self._forward(batch)
         options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
         loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
         if share < 1:
@@ -374,10 +384,10 @@ class Trainer:
             targets={name: target.take(rows).to(device) for name, target in data.targets.items()},
         )
 
-    def _forward(self, batch: Batch, suffix: Suffix | Shared | None = None) -> dict[str, Tensor]:
+    def _forward(self, batch: Batch) -> dict[str, Tensor]:
         cast = self.settings.autocast
         with torch.autocast(self.settings.device.type, dtype=cast or torch.bfloat16, enabled=bool(cast)):
-            return (suffix or self.suffix)(batch.inputs, batch.covariates)
+            return self.shared(batch.inputs, batch.covariates)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -392,13 +402,16 @@ class Trainer:
         rows, group, size = self.data.val, self.settings.group, max(self.settings.batch_size, 64)
         group.copy(self.model.buffers())  # statistics that moved did so by each process's own rows
         own = group.part(rows)
-        given = self._given(torch.split(own, size) if len(own) else (), None)
+        batches = list(torch.split(own, size)) if len(own) else []
+        # All make as many passes, because what is divided is gathered in each; a row more than one's own is forgotten.
+        most = math.ceil(math.ceil(len(rows) / group.size) / size)
+        given = self._given([*batches, *[rows[:1]] * (most - len(batches))], None)
         with self._averaged():
             parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
         logits = {}
         for task in self.tasks:
             found = [part[task.name].float() for part in parts]
-            logits[task.name] = group.join(torch.cat(found) if found else torch.zeros((0, task.outputs)))
+            logits[task.name] = group.join(torch.cat(found)[: len(own)] if found else torch.zeros((0, task.outputs)))
         return logits
 
 

@@ -17,7 +17,13 @@ Suffix = Callable[[tuple[Tensor, ...], Tensor | None], dict[str, Tensor]]
 
 
 class Shared(Protocol):
-    """A suffix in training."""
+    """A suffix in training.
+
+    Attributes:
+        divided: whether a process holds some rows of what trains alone, so that all of them do everything together.
+    """
+
+    divided: bool
 
     def __call__(self, inputs: tuple[Tensor, ...], covariates: Tensor | None) -> dict[str, Tensor]:
         """As the suffix; backward averages gradients over the processes."""
@@ -42,6 +48,8 @@ def shared(model: nn.Module, suffix: Suffix, group: Group) -> Shared:
 
 
 class _Alone:
+    divided = False
+
     def __init__(self, suffix: Suffix) -> None:
         self._suffix = suffix
 
@@ -55,12 +63,14 @@ class _Alone:
 class _Parallel:
     """By DistributedDataParallel (Li et al. 2020): gradients are sent while earlier ones are still computed."""
 
+    divided = False
+
     def __init__(self, model: nn.Module, suffix: Suffix) -> None:
         # Buffers are left alone: frozen ones are the same everywhere, and those that move are made so for validation.
         known = signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.15
         options: dict[str, Any] = {name: False}
-        self._module = DistributedDataParallel(_Suffix(model, suffix), **options)
+        self._module = DistributedDataParallel(SuffixModule(model, suffix), **options)
 
     def __call__(self, inputs: tuple[Tensor, ...], covariates: Tensor | None) -> dict[str, Tensor]:
         logits: dict[str, Tensor] = self._module(inputs, covariates)
@@ -71,7 +81,7 @@ class _Parallel:
         return found
 
 
-class _Suffix(nn.Module):
+class SuffixModule(nn.Module):
     """A suffix as a module that holds what trains in it."""
 
     def __init__(self, model: nn.Module, suffix: Suffix) -> None:
@@ -79,4 +89,5 @@ class _Suffix(nn.Module):
         self.model, self.suffix = model, suffix
 
     def forward(self, inputs: tuple[Tensor, ...], covariates: Tensor | None) -> Any:
+        """Logits by task."""
         return self.suffix(inputs, covariates)
