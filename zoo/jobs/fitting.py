@@ -21,6 +21,7 @@ from zoo.group import ALONE, naming_peers
 from zoo.jobs.drawing import drawn
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
+from zoo.jobs.moving import Watch
 from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
@@ -165,7 +166,8 @@ def _interval(
     rates = rates_of(job, cached=plan.boundary.whole)
     if tail is not None:
         optimiser = tail_optimiser(job, rates)
-    found, waited, after = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
+    watch = None if plan.boundary.whole and optimiser is None else Watch(job, frozen)
+    found, waited, after = _train(job, plan, inputs, rates, optimiser, checkpoints, state, watch)
     features = computed - ready
     part = _Part(
         fit=found,
@@ -173,6 +175,7 @@ def _interval(
             *plan.decisions,
             *_waiting(waited, found.seconds),
             *_prediction(plan, features, found.seconds),
+            *(watch.end() if watch else ()),
         ),
         planned=ready - started,
         features=features,
@@ -260,6 +263,7 @@ def _train(
     optimiser: torch.optim.Optimizer | None,
     checkpoints: Checkpoints,
     state: State | None,
+    watch: Watch | None,
 ) -> tuple[Fit, float | None, Afterwards]:
     """Train; returns how long the loop waited for data, where they are read ahead, and what strategies did then."""
     model, config = job.model, job.config
@@ -287,6 +291,7 @@ def _train(
             own = model.heads if plan.boundary.whole and not moved else model
             trainer = Trainer(own, model.heads, suffix, data, job.data.tasks, job.answers, settings, optimiser)
             trainer.keeper = checkpoints if job.group.first else None
+            trainer.first = watch.first if watch else None
             if state is not None:
                 restore(trainer, state)
             with checkpoints.listening(), naming_peers():
