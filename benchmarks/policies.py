@@ -2,10 +2,13 @@
 
     python benchmarks/policies.py [--only last3 lp-ft …] [--seeds 3] [--folder RUNS]
     python benchmarks/policies.py --report [--out benchmarks/results]
+    python benchmarks/policies.py --report --on val      # to compare settings before any is looked at on test rows
 
 Defective or functional, the demo's splits and its squeezed images. Each run is a run folder of `zoo train`: what is
-finished is not run again, and what was interrupted goes on where it was. The figures are those of test rows; the epoch
-is chosen on validation rows, as always. `--report` runs nothing: it prints the table and, with `--out`, writes it.
+finished is not run again, and what was interrupted goes on where it was. The epoch is chosen on validation rows, and so
+were the settings: those that were tried were compared by `--on val`, and the list below was fixed before its test
+figures were read. `--report` runs nothing: it prints the table and, with `--out`, writes it, figures of validation rows
+too. Minutes are by the clock and mean something on a machine that does nothing else; CPU minutes add up the cores.
 """
 
 from __future__ import annotations
@@ -51,18 +54,33 @@ POLICIES = {
 }
 
 
+SCORES = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss")
+COST = "cost.json"
+"""In each run folder: what the run cost, however often it was interrupted."""
+
+
 def run(folder, name, seed):
     """One run, from where it is."""
     out = folder / f"{name}-{seed}"
     if (out / "run.json").exists():
         return
-    started = time.perf_counter()
-    if (out / "resume.json").exists():
-        zoo.resume(out, quiet=True)
-    else:
-        zoo.train("elpv", out=out, seed=seed, overwrite=out.exists(), **COMMON, **POLICIES[name])
-    found = figures(folder, name, seed)
-    print(f"{name}, seed {seed}: accuracy {found['accuracy']:.4f} in {time.perf_counter() - started:.0f} s", flush=True)
+    began = time.process_time()
+    try:
+        if (out / "resume.json").exists():
+            zoo.resume(out, quiet=True)
+        else:
+            zoo.train("elpv", out=out, seed=seed, overwrite=out.exists(), **COMMON, **POLICIES[name])
+    finally:
+        cost = spent(out) + time.process_time() - began
+        if out.exists():
+            (out / COST).write_text(json.dumps({"cpu_seconds": cost}))
+    own = figures(folder, name, seed)["val"]
+    print(f"{name}, seed {seed}: {own['accuracy']:.4f} of val rows right; {cost / 60:.1f} CPU minutes", flush=True)
+
+
+def spent(out):
+    """Seconds of CPU that went into a run so far."""
+    return json.loads((out / COST).read_text())["cpu_seconds"] if (out / COST).exists() else 0.0
 
 
 def figures(folder, name, seed):
@@ -70,13 +88,14 @@ def figures(folder, name, seed):
     out = folder / f"{name}-{seed}"
     if not (out / "run.json").exists():
         return None
-    scores = json.loads((out / "metrics.json").read_text())["defective"]["test"]
-    seconds = json.loads((out / "run.json").read_text())["seconds"]
+    scores = json.loads((out / "metrics.json").read_text())["defective"]
+    run = json.loads((out / "run.json").read_text())
     return {
         "seed": seed,
-        "accuracy": scores["accuracy"],
-        "balanced_accuracy": scores["balanced_accuracy"],
-        "minutes": seconds["total"] / 60,
+        **{part: {name: scores[part][name] for name in SCORES} for part in ("test", "val")},
+        "best_epoch": run["training"]["best_epoch"],
+        "minutes": run["seconds"]["total"] / 60,
+        "cpu_minutes": spent(out) / 60,
     }
 
 
@@ -90,17 +109,16 @@ def report(folder, seeds):
     return rows
 
 
-def markdown(rows):
-    """The table."""
-    lines = ["| policy | options | splits | accuracy | balanced accuracy | minutes |", "|---|---|---:|---|---|---:|"]
+def markdown(rows, part):
+    """The table, of the scores of one part of the rows."""
+    names = SCORES[:2] if part == "test" else SCORES
+    titles = ["policy", "options", "splits", *(name.replace("_", " ") for name in names), "minutes", "CPU minutes"]
+    lines = [f"| {' | '.join(titles)} |", "|---|---|---:|" + "---|" * len(names) + "---:|---:|"]
     for row in rows:
-        shown = {key: spread([own[key] for own in row["runs"]]) for key in ("accuracy", "balanced_accuracy")}
-        minutes = statistics.median(own["minutes"] for own in row["runs"])
+        scores = [spread([own[part][name] for own in row["runs"]]) for name in names]
+        costs = [f"{statistics.median(own[name] for own in row['runs']):.1f}" for name in ("minutes", "cpu_minutes")]
         options = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in row["options"].items())
-        lines.append(
-            f"| {row['policy']} | {options} | {len(row['runs'])} | {shown['accuracy']} | "
-            f"{shown['balanced_accuracy']} | {minutes:.1f} |"
-        )
+        lines.append(f"| {' | '.join([row['policy'], options, str(len(row['runs'])), *scores, *costs])} |")
     return "\n".join(lines)
 
 
@@ -116,6 +134,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks" / "policies")
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--on", choices=("test", "val"), default="test")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if not options.report:
@@ -124,7 +143,7 @@ def main():
             for name in options.only:
                 run(options.folder, name, seed)
     rows = report(options.folder, options.seeds)
-    print(markdown(rows))
+    print(markdown(rows, options.on))
     if options.out:
         today = datetime.now(UTC).date().isoformat()
         machine = {"device": device_name(torch.device("cpu")), "torch": torch.__version__}

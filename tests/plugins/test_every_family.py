@@ -16,6 +16,7 @@ from zoo.registry.catalogue import catalogue
 from zoo.registry.lookup import SOURCES
 from zoo.registry.tables import library_version, read_table
 from zoo.testing.backbones import CHECKS
+from zoo.testing.families import smallest_of_families
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 TIMM = SOURCES.get("timm")
@@ -28,12 +29,7 @@ def entries():
 
 @pytest.fixture(scope="module")
 def sample(entries):
-    """The smallest backbone of each family of each source, by parameters and then by name."""
-    smallest = {}
-    for name, entry in entries.items():
-        key = (name.partition("/")[0], entry.family)
-        smallest[key] = min(smallest.get(key, (float("inf"), "")), (entry.parameters or float("inf"), name))
-    return sorted(name for _, name in smallest.values())
+    return [row.name for row in smallest_of_families(row for row in catalogue().rows if row.name in entries)]
 
 
 @pytest.fixture(scope="module")

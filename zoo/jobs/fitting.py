@@ -21,6 +21,7 @@ from zoo.jobs.ahead import keep_ahead, plan_ahead
 from zoo.jobs.drawing import drawn
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
+from zoo.jobs.moving import Watch
 from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json, recipe_before
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
@@ -192,7 +193,8 @@ def _interval(
     rates = rates_of(job, cached=plan.boundary.whole)
     if tail is not None:
         optimiser = tail_optimiser(job, rates)
-    trained = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
+    watch = None if plan.boundary.whole and optimiser is None else Watch(job, frozen)
+    trained = _train(job, plan, inputs, rates, optimiser, checkpoints, state, watch)
     found = trained.fit
     features = computed - ready
     part = _Part(
@@ -203,6 +205,7 @@ def _interval(
             *trained.decisions,
             *_waiting(trained.waited, found.seconds),
             *_prediction(plan, features, found.seconds),
+            *(watch.end() if watch else ()),
         ),
         planned=ready - started,
         features=features,
@@ -291,6 +294,7 @@ def _train(
     optimiser: torch.optim.Optimizer | None,
     checkpoints: Checkpoints,
     state: State | None,
+    watch: Watch | None,
 ) -> _Trained:
     """Train, and let strategies act on what was trained."""
     model, config = job.model, job.config
@@ -320,6 +324,7 @@ def _train(
             parts = (own, part.model.heads, part.suffix, data, job.data.tasks, job.answers, settings)
             trainer = Trainer(*parts, optimiser, part.wrapped)
             trainer.keeper = checkpoints if job.group.first else None
+            trainer.first = watch.first_in(part.model) if watch else None
             if state is not None:
                 restore(trainer, state)
             with checkpoints.listening(), naming_peers():

@@ -23,6 +23,7 @@ from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.average import Average
 from zoo.training.checkpoint import Keeper, Position, state_of
+from zoo.training.first_step import FirstStep
 from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
 from zoo.training.mixing import Mixer, hard_labels, mixed, moved_on
@@ -173,6 +174,7 @@ class Trainer:
 
     Attributes:
         keeper: is offered the state after every step and every epoch; None for nobody.
+        first: what the first step that is made is held against; None for nothing.
     """
 
     def __init__(
@@ -203,10 +205,11 @@ class Trainer:
         )
         scaled = settings.autocast is torch.float16
         # Each process's loss is multiplied by their number; what is halved is as large as in one process nevertheless.
-        first = 2.0**16 / settings.group.size
-        self.scaler = torch.amp.GradScaler(settings.device.type, init_scale=first, enabled=scaled)
+        scale = 2.0**16 / settings.group.size
+        self.scaler = torch.amp.GradScaler(settings.device.type, init_scale=scale, enabled=scaled)
         self.shared = wrapped or shared(model, suffix, settings.group)
         self.keeper: Keeper | None = None
+        self.first: FirstStep | None = None
         self.found, self.at = Fit(), Position(epoch=self.phase.start)
         self.best: dict[str, Tensor] | None = None
         self.average = Average(model, settings.ema) if settings.ema is not None else None
@@ -338,11 +341,16 @@ class Trainer:
                 self.scaler.scale(group.size * loss + penalty).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         group.add(total)
+        first, self.first = self.first, None
+        if first:
+            first.check_gradients(self.model, self.optimiser)
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if first:
+            first.verify()
         self.optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
         if self.average:
