@@ -1,5 +1,6 @@
-"""Answers to holes in covariates, learned from the training rows: by column, neighbours, regressions and networks.
+"""Answers to holes, learned from the training rows.
 
+In covariates: by column, neighbours, regressions and networks. In pixels: the channel's mean, or what is around a hole.
 Fitted, they are arrays and JSON values, and draw nothing at random any more.
 """
 
@@ -9,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.hooks import hookimpl
-from zoo.specs import FittedImputer, ImputerRecord, NoParameters, TrainView
-from zoo_imputation._parameters import Constant, Gain, Iterative, Knn, MissForest, Miwae
+from zoo.specs import FittedImageImputer, FittedImputer, ImputerRecord, NoParameters, TrainView
+from zoo_imputation._parameters import Constant, Gain, Inpaint, Iterative, Knn, MissForest, Miwae
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,9 +122,65 @@ def _load_miwae(arrays: Arrays, values: Values) -> FittedImputer:
     return load_autoencoder(arrays, values)
 
 
+def _fit_pixel_mean(view: TrainView, parameters: NoParameters, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "mean")
+
+
+def _fit_telea(view: TrainView, parameters: Inpaint, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "telea", radius=parameters.radius)
+
+
+def _fit_navier_stokes(view: TrainView, parameters: Inpaint, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "ns", radius=parameters.radius)
+
+
+def _load_fill(arrays: Arrays, values: Values) -> FittedImageImputer:
+    from zoo_imputation._inpainting import load_fill
+
+    return load_fill(arrays, values)
+
+
 @hookimpl
 def zoo_imputers() -> Iterable[ImputerRecord]:
-    """The imputers of this plugin: one value for each column, then those that look at the other columns."""
+    """The imputers of this plugin, by the kind of hole that they fill."""
+    yield from _of_covariates()
+    yield from _of_pixels()
+
+
+def _of_pixels() -> Iterable[ImputerRecord]:
+    yield ImputerRecord(
+        name="mean",
+        fills="pixels",
+        fit=_fit_pixel_mean,
+        load=_load_fill,
+        summary="the mean of the channel's known pixels in the training rows",
+    )
+    yield ImputerRecord(
+        name="telea",
+        fills="pixels",
+        fit=_fit_telea,
+        load=_load_fill,
+        parameters=Inpaint,
+        summary="inpainting by fast marching from the border of the hole inwards (Telea 2004)",
+    )
+    yield ImputerRecord(
+        name="ns",
+        fills="pixels",
+        fit=_fit_navier_stokes,
+        load=_load_fill,
+        parameters=Inpaint,
+        summary="inpainting along lines of equal brightness (Bertalmio et al. 2001)",
+    )
+
+
+def _of_covariates() -> Iterable[ImputerRecord]:
+    """One value for each column, then those that look at the other columns."""
     yield ImputerRecord(
         name="constant",
         fills="covariates",

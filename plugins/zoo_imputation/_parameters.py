@@ -86,3 +86,13 @@ class Miwae:
 
     def __post_init__(self) -> None:
         _positive(steps=self.steps, latent=self.latent, hidden=self.hidden, samples=self.samples, draws=self.draws)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inpaint:
+    """Radius in pixels of the neighbourhood that fills each pixel."""
+
+    radius: float = 3.0
+
+    def __post_init__(self) -> None:
+        _positive(radius=self.radius)

@@ -58,7 +58,11 @@ class TrainConfig:
     impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
     """Answer to holes: covariates=mean (the default), median, most-frequent, constant(value=0), knn(k=5), iterative,
     missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)
-    leaves training rows with holes in covariates out, within these shares."""
+    leaves training rows with holes in covariates out, within these shares. pixels=mean, telea, ns, … fills missing
+    pixels (NaN, alpha 0, --nodata). Without an imputer, images with holes that hold no usable value are bad files."""
+    nodata: float | None = None
+    """The value that says that a pixel is missing, in the files' own units; in colour pictures, where red, green and
+    blue all have it."""
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()

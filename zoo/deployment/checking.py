@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from zoo.data.ingest import Images, ingest
+from zoo.data.images import Images
+from zoo.data.ingest import ingest
 from zoo.data.table import Table, read_table, table_of_images
 from zoo.deployment.graphs import Loaded
 from zoo.deployment.served import raw_columns
 from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
+from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
 
 IMAGES = 8
@@ -103,7 +105,9 @@ def _images(
     try:
         table, what = _own_table(folder, artifact, run), "held-out images of the run's data"
         images = ingest(table.paths, spec, work / "pixels", workers=1)
-        rows = np.flatnonzero(images.ids >= 0)
+        filling = Filling.load(artifact.imputers)
+        rows = np.setdiff1d(np.flatnonzero(images.ids >= 0), list(filling.unfilled(images)))
+        images = filling.apply(images, rows, work / "pixels")
         lost = "" if len(rows) else "none of them can be read"
     except (ZooError, OSError, KeyError, TypeError) as error:
         lost = str(error).split("\n")[0] if isinstance(error, ZooError) else "its record does not say where they are"

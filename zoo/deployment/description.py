@@ -80,7 +80,7 @@ def _inputs(artifact: Artifact, kind: str, batch: int | None) -> dict[str, Any]:
             "dtype": "float64",
             "shape": [batch or "batch", len(columns)],
             "columns": columns,
-            "imputer": artifact.imputers[0][0],
+            "imputer": Covariates.load(artifact.covariates, artifact.imputers).imputer,
         }
     return found
 

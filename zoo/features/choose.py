@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.errors import IntegrityError, ZooError
 from zoo.features.boundary import Boundary
 from zoo.features.prefix import Prefix, Recipe

@@ -72,7 +72,7 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
         frame = prediction_frame(table, rows, probabilities, artifact.tasks, labels=held)
         write_whole(Path(config.out), frame.write_csv())
     metrics = {task: splits["scored"] for task, splits in found.items() if "scored" in splits}
-    dropped = (f"{len(inference.dropped)} files could not be read and were left out",) if inference.dropped else ()
+    dropped = (f"{len(inference.dropped)} files could not be used and were left out",) if inference.dropped else ()
     return Evaluation(metrics=metrics, rows=len(rows), which=which, warnings=(*said, *dropped))
 
 

@@ -17,6 +17,7 @@ from zoo.model.view import find_entry, split_name
 from zoo.run.artifact import Artifact, load_artifact
 from zoo.run.covariates import Covariates
 from zoo.run.files import read_json
+from zoo.run.filling import Filling
 from zoo.run.uses import read_splits
 from zoo.specs import InputSpec
 
@@ -48,6 +49,7 @@ def read_parent(config: TrainConfig) -> Parent | None:
         digest=digest,
         model=model,
         covariates=None if covariates is None else Covariates.load(covariates, artifact.imputers),
+        filling=Filling.load(artifact.imputers),
         splits=read_splits(folder),
         tag=artifact.tag,
         data=read_json(folder / "run.json")["data"],
@@ -94,6 +96,8 @@ def _refuse_other(config: TrainConfig, folder: Path, artifact: Artifact) -> None
         )
     if config.impute:
         raise ZooError(f"--impute {config.impute[0]}: holes are filled as {folder} learned to; leave it out")
+    if config.nodata not in (None, model.view.input.nodata):
+        raise ZooError(f"--nodata {config.nodata}: missing pixels are known as {folder} knows them; leave it out")
     if config.fitter == "ridge":
         raise ZooError(
             f"--fitter ridge solves for a head anew, whatever that of {folder} is; use another, or put a new head on "

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from zoo.data.bad_files import apply_bad_files
 from zoo.data.files import read_file
-from zoo.data.ingest import Images, ingest
+from zoo.data.images import Images
+from zoo.data.ingest import ingest
 from zoo.data.table import Table
 from zoo.disk import cache_folder
 from zoo.errors import DataError
@@ -21,6 +22,7 @@ from zoo.jobs.progress import Reporter
 from zoo.probe import pick_device, reuse_memory
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
+from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
 from zoo.run.prior import with_prior
 
@@ -34,6 +36,7 @@ class Inference:
     Attributes:
         rows: positions of the readable images, int64 (N,).
         dropped: row -> reason, for images left out.
+        said: sentences about holes in the images.
     """
 
     artifact: Artifact
@@ -42,6 +45,7 @@ class Inference:
     images: Images
     rows: NDArray[np.int64]
     dropped: Mapping[int, str]
+    said: tuple[str, ...]
     reporter: Reporter
 
     def probabilities(
@@ -53,6 +57,7 @@ class Inference:
         """
         with self.reporter.bar("predicting", "images") as progress:
             found, said = self.pipeline.probabilities(self.table, self.images, rows, progress)
+        said = (*self.said, *said)
         if prior is None:
             return found, said
         found, more = with_prior(found, self.artifact, prior)
@@ -90,10 +95,26 @@ def start(
     pipeline = Pipeline(artifact, pick_device(device), cache)
     with reporter.bar("reading images", "images") as progress:
         images = ingest(table.paths, artifact.model.view.input, cache / "images", workers=workers, progress=progress)
-    decision = apply_bad_files(table, images.bad, bad_files, max_share=1.0, max_class_share=1.0)
+    filling = Filling.load(artifact.imputers)
+    holed = filling.unfilled(images)
+    decision = apply_bad_files(
+        table,
+        images.bad | holed,
+        bad_files,
+        max_share=1.0,
+        max_class_share=1.0,
+        advice="train with --impute pixels=NAME or --impute channels=NAME for what is missing" if holed else "",
+    )
     rows = np.flatnonzero(decision.usable)
     if not len(rows):
-        raise DataError(f"{table.name}: none of its {len(table)} images can be read")
+        raise DataError(f"{table.name}: none of its {len(table)} images can be {'used' if holed else 'read'}")
+    with reporter.bar("filling holes in images", "images") as progress:
+        images = filling.apply(images, rows, cache / "images", progress)
+    said = tuple(
+        f"{count} images lack {kind}; {name} filled them as it learned to in training"
+        for kind, name in filling.names.items()
+        if (count := images.filled_rows(kind))
+    )
     return Inference(
         artifact=artifact,
         pipeline=pipeline,
@@ -101,5 +122,6 @@ def start(
         images=images,
         rows=rows,
         dropped=decision.dropped,
+        said=said,
         reporter=reporter,
     )

@@ -86,6 +86,7 @@ def _artifact(outcome: Outcome) -> Artifact:
     job = outcome.job
     model = job.model.cpu().eval()
     covariates, imputers = job.data.covariates.save() if job.data.covariates else (None, ())
+    imputers = (*imputers, *job.data.filling.save())
     return Artifact(
         model=model,
         tag=model.view.weights,

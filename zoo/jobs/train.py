@@ -216,6 +216,8 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     clock.lap("build")
     with group.in_turn():
         data = prepare(config, table, view.input, cache, reporter, parent)
+    if parent is None:
+        view = replace(view, input=data.images.spec)
     said = programs(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
     course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
@@ -311,6 +313,7 @@ def _view(config: TrainConfig, head: Call) -> BackboneView:
         view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
+    view = replace(view, input=replace(view.input, nodata=config.nodata))
     feature_of(view, config.features, head)
     return view
 
@@ -330,6 +333,10 @@ def _data_decisions(data: Prepared) -> tuple[Decision, ...]:
     if data.covariates:
         filled = ", ".join(f"{name}: {count}" for name, count in data.filled.items()) or "no hole in these data"
         found.append(Decision(what="imputation of covariates", choice=data.covariates.imputer, why=filled))
+    for kind, name in data.filling.names.items():
+        found.append(
+            Decision(what=f"imputation of {kind}", choice=name, why=f"{data.holes.count(kind)} images lack some")
+        )
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.augment import Augmenter, parse_augmentation
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.training.inputs import views_of
 
 
