@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 import zoo
+from zoo.data.bands import check_nodata
 from zoo.errors import DataError, OptionError, ZooError
-from zoo.jobs.options import check_nodata
 
 BASE = {"backbone": "tiny/test_efficientnet", "size": 32, "epochs": 1, "quiet": True, "deterministic": True}
 ON = {"epochs": 1, "quiet": True, "deterministic": True}

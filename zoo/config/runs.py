@@ -60,6 +60,12 @@ class TrainConfig:
     missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)
     leaves training rows with holes in covariates out, within these shares. pixels=mean, telea, ns, … fills missing
     pixels (NaN, alpha 0, --nodata). Without an imputer, images with holes that hold no usable value are bad files."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND")] = ()
+    """Bands of the image files in their order, as in --channels red green blue nir, for TIFF and .npy files of any
+    number of bands and of uint8, uint16, int16 or float32; - passes over a band. Red, green and blue have the kernels
+    that were pretrained for them; where a file states its bands by name, these are matched by name."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files with --channels: bands last or first; by default where an axis is as long as there are bands."""
     nodata: float | None = None
     """The value that says that a pixel is missing, in the files' own units; in colour pictures, where red, green and
     blue all have it."""
@@ -219,6 +225,10 @@ class EvaluateConfig:
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
     """Column with the labels, in the order of the run's targets; by default the run's own names."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND")] = ()
+    """Bands of these files in their order, where it is not that of the training files; matched by name."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, where it is not that of the training files: bands last or first."""
     prior: str | None = None
     """Correct probabilities for another class prior: em estimates it on the rows given, all of them together;
     {ok: 0.9, crack: 0.1} gives it."""
@@ -248,6 +258,10 @@ class PredictConfig:
     """Write the predictions to this CSV file; by default they are printed."""
     image: str | None = None
     """Column with the image paths, where a table is given."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND")] = ()
+    """Bands of these files in their order, where it is not that of the training files; matched by name."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, where it is not that of the training files: bands last or first."""
     prior: str | None = None
     """Correct probabilities for another class prior: em estimates it on the images given, all of them together;
     {ok: 0.9, crack: 0.1} gives it."""

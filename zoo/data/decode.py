@@ -131,14 +131,25 @@ def upright(image: Image.Image, spec: InputSpec) -> tuple[Image.Image, Image.Ima
     # Before the metadata: asking a PNG for them loads it, and what breaks there would pass for damaged metadata; and
     # a TIFF turns itself when it loads.
     image.load()
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged metadata beside good pixels
-        turn = None
+    turn = _turn_of(image)
     plain, alpha = _plain(image), _alpha(image)
-    if turn is None:
-        return plain, alpha
-    return plain.transpose(turn), alpha and alpha.transpose(turn)
+    return _turned(plain, turn), alpha and _turned(alpha, turn)
+
+
+def turned(plain: Image.Image, image: Image.Image) -> Image.Image:
+    """`plain`, made of `image`, which is loaded, turned as the EXIF orientation of `image` says."""
+    return _turned(plain, _turn_of(image))
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata beside good pixels
+        return None
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:

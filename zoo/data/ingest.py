@@ -18,6 +18,8 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
+from zoo.data.band_files import is_array_file
+from zoo.data.bands import read_bands
 from zoo.data.decode import DECODE_VERSION, UndecodableError, quiet
 from zoo.data.detect import Found, read_colours
 from zoo.data.hole_store import HoleStore, partial_holes
@@ -47,8 +49,11 @@ def pixel_store(spec: InputSpec, cache: Path) -> tuple[RowStore, HoleStore]:
     Raises:
         DataError: the network takes another number of channels than 3, or the folder cannot be written.
     """
-    if spec.channels != 3:
-        raise DataError(f"images are decoded to 3 channels, but the network takes {spec.channels}; choose another one")
+    if spec.channels != 3 and not spec.bands:
+        raise DataError(
+            f"images are decoded to 3 channels, but the network takes {spec.channels}; name them with --channels, or "
+            "choose another network"
+        )
     description: dict[str, object] = {
         "kind": "pixels",
         "decode": DECODE_VERSION,
@@ -61,7 +66,11 @@ def pixel_store(spec: InputSpec, cache: Path) -> tuple[RowStore, HoleStore]:
         description["resize"] = spec.resize
     if spec.nodata is not None:
         description["nodata"] = spec.nodata
-    store = RowStore(cache, description, (spec.channels, *spec.size), torch.uint8)
+    if spec.bands:
+        description |= {"bands": list(spec.bands), "file_bands": list(spec.file_bands), "layout": spec.layout}
+        description["dtype"] = spec.dtype
+    dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
+    store = RowStore(cache, description, (spec.channels, *spec.size), dtype)
     return store, HoleStore(cache, description, spec.channels, spec.size)
 
 
@@ -175,9 +184,10 @@ def _read(path: Path, spec: InputSpec, known: set[bytes]) -> _Read:
     if digest in known:
         return _Read(digest=digest)
     try:
-        found = read_colours(data, spec)
+        found = read_bands(data, spec) if spec.bands else read_colours(data, spec)
     except UndecodableError as error:
-        return _Read(reason=str(error))
+        hint = "; name its bands with --channels" if is_array_file(data) and not spec.bands else ""
+        return _Read(reason=f"{error}{hint}")
     known.add(digest)
     return _Read(digest=digest, found=found)
 

@@ -21,7 +21,7 @@ from zoo.data.images import Images
 from zoo.data.ingest import ingest
 from zoo.data.table import Table, read_table, table_of_images
 from zoo.deployment.graphs import Loaded
-from zoo.deployment.served import raw_columns
+from zoo.deployment.served import raw_columns, served_dtype
 from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
@@ -40,7 +40,7 @@ class Sample:
     """Inputs of an exported file, and what the run makes of them.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: (N, C, H, W), see `served_dtype`.
         covariates: float64 (N, columns), or None.
         wanted: probabilities float64 (N, K) of the run by task, computed in float32.
         rounding: largest difference of those from what the run itself predicts, where it computes in bf16; else 0.
@@ -92,7 +92,7 @@ def take_sample(folder: Path, artifact: Artifact, run: Mapping[str, Any]) -> Sam
         if artifact.covariates is not None:
             whole, _, _ = Covariates.load(artifact.covariates, artifact.imputers).complete(table.take(rows))
             covariates = raw_columns(Covariates.load(artifact.covariates, artifact.imputers).encoder.schema, whole)
-        pixels = images.pixels(rows)
+        pixels = images.pixels(rows).to(served_dtype(artifact))
     return Sample(images=pixels, covariates=covariates, wanted=wanted, rounding=rounding, what=what)
 
 

@@ -12,6 +12,8 @@ import torch
 
 from zoo.config import TrainConfig
 from zoo.data.bad_files import BadFileDecision, apply_bad_files
+from zoo.data.band_statistics import with_statistics
+from zoo.data.bands import check_nodata, file_bands, pixel_type
 from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema, missing_cells
 from zoo.data.drop_rows import drop_rows
@@ -40,6 +42,7 @@ class Prepared:
         encoded: covariates float32 (N, C) of every row, or None.
         filled: holes filled, by covariate.
         filling: what fills pixels and channels; it did so in `images`.
+        normalised: which channels are normalised by the training rows, in a sentence; empty where none is.
         warnings: sentences for the report.
     """
 
@@ -55,6 +58,7 @@ class Prepared:
     encoded: torch.Tensor | None
     filled: Mapping[str, int]
     filling: Filling
+    normalised: str
     warnings: tuple[str, ...]
 
 
@@ -91,6 +95,9 @@ def prepare(
         OptionError: an imputer that there is not.
     """
     asked = parse_imputing(config.impute)
+    if spec.bands and parent is None:
+        spec = replace(spec, dtype=pixel_type(table.paths, spec))
+        check_nodata(spec.nodata, spec.dtype)
     with reporter.bar("reading images", "images") as progress:
         images = ingest(table.paths, spec, cache / "images", workers=config.workers, progress=progress)
     room = make_room(cache)
@@ -116,6 +123,7 @@ def prepare(
     schema = before.encoder.schema if before else fix_schema(table, splits.train)
     raw, said = columns(table.take(splits.train), schema) if schema else (None, ())
     refuse_unknown_channels(images, splits)
+    images, normalised = (images, "") if parent else with_statistics(images, splits.train)
     view = training_view(table, splits, _observed(tasks, seen), raw, images)
     filling = parent.filling if parent else Filling.fit(asked.calls, view, config.seed)
     with reporter.bar("filling holes in images", "images") as progress:
@@ -142,6 +150,7 @@ def prepare(
         encoded=encoded,
         filled=filled,
         filling=filling,
+        normalised=normalised,
         warnings=(
             *warnings,
             *dropped,
@@ -152,6 +161,17 @@ def prepare(
             *room,
         ),
     )
+
+
+def with_bands(spec: InputSpec, config: TrainConfig, bands: Sequence[str]) -> InputSpec:
+    """The input of a network that reads these bands, empty for ordinary pictures, and the value of missing pixels.
+
+    Their type, and means that nobody knows beforehand, are found when they are read.
+    """
+    if not bands:
+        return replace(spec, nodata=config.nodata)
+    names = file_bands(config.channels, bands)
+    return replace(spec, bands=tuple(bands), file_bands=names, layout=config.layout, nodata=config.nodata)
 
 
 def _usable(config: TrainConfig, table: Table, images: Images, filling: Filling) -> BadFileDecision:

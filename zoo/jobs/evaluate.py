@@ -61,7 +61,14 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
     artifact = load_artifact(config.run)
     table = _table(config, artifact)
     inference = start(
-        artifact, table, config.bad_files, device=config.device, workers=config.workers, reporter=reporter
+        artifact,
+        table,
+        config.bad_files,
+        device=config.device,
+        workers=config.workers,
+        reporter=reporter,
+        channels=config.channels,
+        layout=config.layout,
     )
     labels = _labels(table, artifact.tasks)
     rows, which = _rows(config, inference, labels)

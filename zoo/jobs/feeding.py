@@ -58,7 +58,8 @@ def _by_class(job: Job) -> ClassViews | None:
     """What shows some classes in a way of their own, where a strategy asks for it."""
     for name, answer in job.answers.items():
         if answer.class_transforms:
-            return ClassViews(answer.class_transforms, hard_labels(job.data.targets[name]), job.config.seed)
+            labels, spec = hard_labels(job.data.targets[name]), job.data.images.spec
+            return ClassViews(answer.class_transforms, labels, job.config.seed, spec)
     return None
 
 

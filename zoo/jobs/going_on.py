@@ -10,6 +10,7 @@ from pathlib import Path
 from zoo.config import TrainConfig
 from zoo.errors import RunError, ZooError
 from zoo.features.choose import Decision
+from zoo.jobs.inference import with_file_bands
 from zoo.jobs.parent import Parent
 from zoo.model.adapt import adapt_input
 from zoo.model.load import in_full, one_head
@@ -40,6 +41,7 @@ def read_parent(config: TrainConfig) -> Parent | None:
     view = adapt_input(model.view, size=config.size)
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
+    view = replace(view, input=with_file_bands(view.input, config.channels, config.layout))
     model.view = replace(view, weights=f"run {folder.resolve().name}")
     with (folder / "model.safetensors").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -59,7 +61,7 @@ def read_parent(config: TrainConfig) -> Parent | None:
 
 def _said(folder: Path, before: InputSpec, now: InputSpec, artifact: Artifact) -> Iterator[Decision]:
     """What is not taken over as it was."""
-    if now != before:
+    if (now.size, now.crop) != (before.size, before.crop):
         choice = f"{now.size[0]} x {now.size[1]} pixels, {now.crop}"
         why = f"{folder} took {before.size[0]} x {before.size[1]} pixels, {before.crop}: its predictions are others now"
         yield Decision(what="other images", choice=choice, why=why)

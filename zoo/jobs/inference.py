@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.bad_files import apply_bad_files
+from zoo.data.bands import file_bands
 from zoo.data.files import read_file
 from zoo.data.images import Images
 from zoo.data.ingest import ingest
@@ -25,6 +26,7 @@ from zoo.run.files import read_json
 from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
 from zoo.run.prior import with_prior
+from zoo.specs import InputSpec, Layout
 
 BadFiles = Literal["stop", "drop"]
 
@@ -72,6 +74,18 @@ def image_column(run: Path, data: str, given: str | None) -> str | None:
     return stated if stated in read_file(Path(data)).columns else None
 
 
+def with_file_bands(spec: InputSpec, names: Sequence[str], layout: Layout | None) -> InputSpec:
+    """A run's input for files whose bands have these names in this order; as in training where none are given.
+
+    Raises:
+        DataError: the run reads ordinary pictures, or none of these bands.
+    """
+    if (names or layout) and not spec.bands:
+        raise DataError("the run reads ordinary pictures; leave out --channels and --layout")
+    named = file_bands(names, spec.bands) if names else spec.file_bands
+    return replace(spec, file_bands=named, layout=layout or spec.layout)
+
+
 def start(
     artifact: Artifact,
     table: Table,
@@ -80,10 +94,13 @@ def start(
     device: str | None,
     workers: int | None,
     reporter: Reporter,
+    channels: Sequence[str] = (),
+    layout: Layout | None = None,
 ) -> Inference:
     """Make a run ready here and read the images of a table.
 
-    Files that cannot be read stop it or, with `drop`, are left out however many they are: nothing is learned here.
+    `channels` and `layout` say of these files what they do in training, where they differ. Files that cannot be read
+    stop it or, with `drop`, are left out however many they are: nothing is learned here.
 
     Raises:
         DataError: files that cannot be read, or no image at all.
@@ -92,9 +109,11 @@ def start(
         raise DataError(f"--workers must be positive, not {workers}")
     cache = cache_folder()
     reuse_memory()
+    spec = with_file_bands(artifact.model.view.input, channels, layout)
+    artifact.model.view = replace(artifact.model.view, input=spec)
     pipeline = Pipeline(artifact, pick_device(device), cache)
     with reporter.bar("reading images", "images") as progress:
-        images = ingest(table.paths, artifact.model.view.input, cache / "images", workers=workers, progress=progress)
+        images = ingest(table.paths, spec, cache / "images", workers=workers, progress=progress)
     filling = Filling.load(artifact.imputers)
     holed = filling.unfilled(images)
     decision = apply_bad_files(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
+from zoo.data.bands import check_nodata, wanted_bands
 from zoo.errors import ZooError
 from zoo.metrics.choice import check_metric
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.covariates import parse_imputing
-from zoo.specs import Call, FreezeSchedule, PixelType, bind, parse_options, parse_schedule
+from zoo.specs import Call, FreezeSchedule, bind, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
 from zoo.training.schedule import parse_curve
@@ -49,7 +48,12 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     parse_imputing(config.impute)
-    check_nodata(config.nodata, "uint8")
+    if config.channels:
+        wanted_bands(config.channels)
+    else:
+        check_nodata(config.nodata, "uint8")
+    if config.layout and not config.channels and config.start is None:
+        raise ZooError("--layout is about .npy files of named bands; name them with --channels, or leave it out")
     for option in config.imbalance:
         _, text = bound_target(option)
         for call in parse_options(text) if text.strip() not in ("", "none") else ():
@@ -85,23 +89,6 @@ def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:
     for name, value in {"mixup": config.mixup, "cutmix": config.cutmix}.items():
         if not 0 <= value < math.inf:
             raise ZooError(f"--{name} must be at least 0, not {value}")
-
-
-def check_nodata(value: float | None, dtype: PixelType) -> None:
-    """Refuse a nodata value that no pixel of this type can have.
-
-    Raises:
-        ZooError: says which there are.
-    """
-    if value is None or (dtype == "float32" and not math.isnan(value)):
-        return
-    if math.isnan(value):
-        raise ZooError("--nodata nan: NaN always counts as missing; leave it out")
-    limits = np.iinfo(dtype)
-    if not limits.min <= value <= limits.max or value != int(value):
-        raise ZooError(
-            f"--nodata {value:g} can stand in no pixel: {dtype} holds whole numbers from {limits.min} to {limits.max}"
-        )
 
 
 def _between(value: float, low: str, high: str) -> bool:

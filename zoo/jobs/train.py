@@ -13,6 +13,7 @@ import torch
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Augmenter
+from zoo.data.bands import wanted_bands
 from zoo.data.cache import cache_limit
 from zoo.data.table import Table
 from zoo.disk import cache_folder
@@ -21,7 +22,7 @@ from zoo.features.choose import Decision
 from zoo.group import Group, join_group, own_rank, restarted
 from zoo.jobs.batch import batch_rows
 from zoo.jobs.course import course_of
-from zoo.jobs.data import Prepared, prepare, read
+from zoo.jobs.data import Prepared, prepare, read, with_bands
 from zoo.jobs.fitting import fit
 from zoo.jobs.going_on import read_parent
 from zoo.jobs.job import Fitted, Job
@@ -103,7 +104,7 @@ def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "covariate")
+    several = ("imbalance", "impute", "target", "covariate", "channels")
     return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
 
 
@@ -244,7 +245,7 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
         cache=cache,
         reporter=reporter,
         batchnorm=batchnorm,
-        augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
+        augmenter=Augmenter(augmentation, config.seed, spec=data.images.spec) if augmentation else None,
         parent=parent,
         group=group,
     )
@@ -310,10 +311,11 @@ def _view(config: TrainConfig, head: Call) -> BackboneView:
     assert config.backbone is not None  # noqa: S101 - `check_options` refuses it without --from
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # the same in every process, and in a run that goes on
-        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
+        bands = wanted_bands(config.channels) if config.channels else None
+        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size, channels=bands))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
-    view = replace(view, input=replace(view.input, nodata=config.nodata))
+    view = replace(view, input=with_bands(view.input, config, bands or ()))
     feature_of(view, config.features, head)
     return view
 
@@ -333,6 +335,8 @@ def _data_decisions(data: Prepared) -> tuple[Decision, ...]:
     if data.covariates:
         filled = ", ".join(f"{name}: {count}" for name, count in data.filled.items()) or "no hole in these data"
         found.append(Decision(what="imputation of covariates", choice=data.covariates.imputer, why=filled))
+    if data.normalised:
+        found.append(Decision(what="normalisation", choice="learned from training rows", why=data.normalised))
     for kind, name in data.filling.names.items():
         found.append(
             Decision(what=f"imputation of {kind}", choice=name, why=f"{data.holes.count(kind)} images lack some")

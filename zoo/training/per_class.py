@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoo.data.augment import Augmenter, parse_augmentation
 from zoo.data.images import Images
+from zoo.specs import InputSpec
 from zoo.training.inputs import views_of
 
 
@@ -21,14 +22,15 @@ class ClassViews:
         presets: by class index, the name of an augmentation, as `light(rotate=30)`.
         labels: int64, the class of every row of the table, -1 where unknown.
         seed: of the draws.
+        spec: of the images.
 
     Raises:
         OptionError: no such augmentation.
     """
 
-    def __init__(self, presets: Mapping[int, str], labels: Tensor, seed: int) -> None:
+    def __init__(self, presets: Mapping[int, str], labels: Tensor, seed: int, spec: InputSpec | None = None) -> None:
         parsed = {index: parse_augmentation(text) for index, text in presets.items()}
-        self._own = {index: Augmenter(each, seed) if each else None for index, each in parsed.items()}
+        self._own = {index: Augmenter(each, seed, spec=spec) if each else None for index, each in parsed.items()}
         self._labels, self._seed = labels, seed
 
     def split(self, rows: Tensor) -> tuple[Tensor, list[tuple[Tensor, Augmenter | None]]]:
