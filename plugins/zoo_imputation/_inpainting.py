@@ -123,5 +123,56 @@ def _opencv(method: int, radius: float) -> FillPlane:
     return fill
 
 
-METHODS: Mapping[str, Callable[[Options], FillPlane]] = {"telea": _telea, "ns": _navier_stokes}
-_PACKAGES = {"telea": ("cv2", "opencv-python-headless"), "ns": ("cv2", "opencv-python-headless")}
+def _linear(options: Options) -> FillPlane:
+    """Linear interpolation over a Delaunay triangulation of the pixels around the holes; the nearest one outside it."""
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+    from scipy.ndimage import binary_dilation
+
+    del options
+
+    def fill(plane: Plane, mask: Mask) -> Plane:
+        # No triangle with a corner deep in what is known lies in a hole: its border is enough.
+        border = binary_dilation(mask, np.ones((3, 3))) & ~mask
+        known, holes = np.argwhere(border), np.argwhere(mask)
+        values = plane[border].astype(np.float64)
+        found = NearestNDInterpolator(known, values)(holes)
+        if _is_spread(known):
+            inside = LinearNDInterpolator(known, values)(holes)
+            found = np.where(np.isnan(inside), found, inside)
+        filled = plane.astype(np.float64)
+        filled[mask] = found
+        return filled
+
+    return fill
+
+
+def _is_spread(points: NDArray[np.int64]) -> bool:
+    """Whether some three of these points (N, 2) are no straight line, so that there is a triangle."""
+    return bool(np.linalg.matrix_rank(points - points[:1]) == 2)
+
+
+def _biharmonic(options: Options) -> FillPlane:
+    """The smoothest surface through the hole's border (Damelin and Hoang 2018), by scikit-image."""
+    from skimage.restoration import inpaint_biharmonic
+
+    del options
+
+    def fill(plane: Plane, mask: Mask) -> Plane:
+        # In units of the plane's own spread: scikit-image takes floats as they are, and cuts them off at their limits.
+        found: NDArray[Any] = inpaint_biharmonic(plane.astype(np.float64), mask, split_into_regions=True)
+        return np.where(np.isfinite(found), found, plane[~mask].mean())
+
+    return fill
+
+
+METHODS: Mapping[str, Callable[[Options], FillPlane]] = {
+    "linear": _linear,
+    "telea": _telea,
+    "ns": _navier_stokes,
+    "biharmonic": _biharmonic,
+}
+_PACKAGES = {
+    "telea": ("cv2", "opencv-python-headless"),
+    "ns": ("cv2", "opencv-python-headless"),
+    "biharmonic": ("skimage", "scikit-image"),
+}

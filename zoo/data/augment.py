@@ -172,11 +172,8 @@ class Augmenter:
         """The raw value of level 0 and levels a unit, (C, 1, 1)."""
         if self.spec is None:
             raise AssertionError("asked for only where there is a spec")
-        full = self.spec.full
-        mean, std = (
-            torch.tensor(each, device=device).view(-1, 1, 1) * full for each in (self.spec.mean, self.spec.std)
-        )
-        if full == 255.0:
+        mean, std = (torch.tensor(each, device=device).view(-1, 1, 1) for each in (self.spec.zero, self.spec.spread))
+        if self.spec.full == 255.0:
             return torch.zeros_like(mean), torch.ones_like(std)
         return mean - 2 * std, 255.0 / (4 * std)
 

@@ -23,6 +23,6 @@ def picture_of(pixels: Tensor, spec: InputSpec) -> Tensor:
     chosen = [names.index(name) for name in _COLOURS] if set(_COLOURS) <= set(names) else [0, 0, 0]
     shown = pixels[chosen].float()
     if spec.full != 255.0:
-        mean, std = (torch.tensor(each)[chosen].view(-1, 1, 1) * spec.full for each in (spec.mean, spec.std))
+        mean, std = (torch.tensor(each)[chosen].view(-1, 1, 1) for each in (spec.zero, spec.spread))
         shown = (shown - mean) / (4 * std) * 255.0 + 127.5
     return shown.round().clamp(0, 255).to(torch.uint8)

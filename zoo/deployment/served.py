@@ -82,8 +82,8 @@ class ServedModel(nn.Module):
         self.network = artifact.model
         self.softmax = softmax
         self.tasks = tuple(task.name for task in artifact.tasks)
-        self.register_buffer("mean", spec.full * torch.tensor(spec.mean).view(1, -1, 1, 1))
-        self.register_buffer("std", spec.full * torch.tensor(spec.std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(spec.zero).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.spread).view(1, -1, 1, 1))
         self.encode = CovariateInput(CovariateEncoder.from_json(artifact.covariates)) if artifact.covariates else None
         for place, task in enumerate(artifact.tasks):
             bias = artifact.logit_bias.get(task.name) or (0.0,) * task.outputs

@@ -55,8 +55,8 @@ class Recipe:
 
 def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float32) -> Tensor:
     """Images (B, C, H, W) in raw units to normalised ones of `dtype`; computed in float32, on the images' device."""
-    mean = torch.tensor(spec.mean, device=images.device).view(1, -1, 1, 1) * spec.full
-    std = torch.tensor(spec.std, device=images.device).view(1, -1, 1, 1) * spec.full
+    mean = torch.tensor(spec.zero, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(spec.spread, device=images.device).view(1, -1, 1, 1)
     return images.float().sub_(mean).div_(std).to(dtype)
 
 

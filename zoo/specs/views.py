@@ -78,6 +78,11 @@ class InputSpec:
         """The raw value of each channel that is zero once it is normalised."""
         return tuple(mean * self.full for mean in self.mean)
 
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """Raw units of each channel that are one once it is normalised."""
+        return tuple(std * self.full for std in self.std)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
