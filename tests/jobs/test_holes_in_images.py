@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.data.bands import check_nodata
 from zoo.errors import DataError, OptionError, ZooError
 
 BASE = {"backbone": "tiny/test_efficientnet", "size": 32, "epochs": 1, "quiet": True, "deterministic": True}
@@ -110,19 +109,3 @@ def test_an_imputer_of_holes_that_cannot_be_is_refused_and_one_without_any_is_to
         zoo.train(shape_folder(name="whole"), out=tmp_path / "no", impute=("pixels=telea",), **BASE)
     result = zoo.train(holed(()), out=tmp_path / "run", impute=("pixels=telea",), **BASE)
     assert "no image here lacks pixels; telea was fitted, and acts on later images" in result.run["data"]["warnings"]
-
-
-@pytest.mark.parametrize(
-    ("value", "dtype", "message"),
-    [
-        (-9999.0, "uint8", "--nodata -9999 can stand in no pixel: uint8 holds whole numbers from 0 to 255"),
-        (0.5, "int16", "--nodata 0.5 can stand in no pixel: int16 holds whole numbers from -32768 to 32767"),
-        (float("nan"), "float32", "NaN always counts as missing"),
-        (float("inf"), "uint16", "--nodata inf can stand in no pixel"),
-    ],
-)
-def test_a_nodata_value_that_no_pixel_can_have_is_refused(value, dtype, message):
-    with pytest.raises(ZooError, match=message):
-        check_nodata(value, dtype)
-    check_nodata(-9999.0, "float32")
-    check_nodata(None, "uint8")

@@ -102,7 +102,7 @@ def _bands_first(values: NDArray[Any], count: int, layout: Layout | None) -> NDA
             raise UndecodableError(
                 f"shape {shape} does not say where its bands are; state --layout hwc or --layout chw"
             )
-        layout = "chw" if first else "hwc"
+        layout = "chw" if first or (not last and shape[0] < shape[2]) else "hwc"
     return values if layout == "chw" else values.transpose(2, 0, 1)
 
 

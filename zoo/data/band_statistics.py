@@ -66,9 +66,9 @@ def _moments(images: Images, rows: NDArray[np.int64]) -> tuple[NDArray[np.float6
     lost = [name for name, own in zip(images.spec.names, count, strict=True) if not own]
     if lost:
         raise DataError(
-            f"channel {', '.join(lost)} is missing in all {len(rows)} training rows, so that nothing can be learned of "
-            "it; say - for it in --channels"
+            f"channel {', '.join(lost)} is missing or constant in each of the {len(rows)} training rows, so that "
+            "nothing can be learned of it; say - for it in --channels"
         )
     std = np.sqrt(squares / count)
-    # Relative to the mean: the deviation of equal numbers is not 0 but what rounding left.
-    return mean, np.where(std > 1e-9 * np.abs(mean), std, 1.0)
+    # Relative to the mean: the deviation of equal float32 numbers is not 0 but what rounding left.
+    return mean, np.where(std > 1e-6 * np.abs(mean), std, 1.0)
