@@ -24,7 +24,7 @@ from zoo_imputation._networks import torch_generator
 from zoo_imputation._planes import Arrays, Channels, as_dtype, learn_channels, load_channels, training_images
 
 _BATCH = 32
-_RATE = 1e-3
+_RATE = 3e-3
 _HIDDEN_PIXELS = 0.25
 """Share of the pixels of visible patches that is hidden too."""
 _LARGEST = 2**26
@@ -100,9 +100,9 @@ def _block(width: int) -> nn.TransformerEncoderLayer:
 
 
 def _places(grid: int, width: int) -> Tensor:
-    """Sines and cosines of each patch's row and column, (grid * grid, width)."""
-    rates = torch.exp(-math.log(10000.0) * torch.arange(width // 4) / (width // 4))
-    angles = torch.arange(grid)[:, None] * rates
+    """Sines and cosines of each patch's row and column, (grid * grid, width): half a wave to one in two patches."""
+    waves = torch.logspace(math.log10(0.5), math.log10(max(1.0, grid / 2)), width // 4)
+    angles = 2 * math.pi / grid * torch.arange(grid)[:, None] * waves
     one = torch.cat([angles.sin(), angles.cos()], dim=1)
     return torch.cat([one.repeat_interleave(grid, dim=0), one.repeat(grid, 1)], dim=1)
 

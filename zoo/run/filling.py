@@ -105,7 +105,7 @@ class Filling:
             for row in np.flatnonzero(why).tolist():
                 words = [text for flag, text in _WHY.items() if why[row] & flag]
                 found[row] = f"pixels are missing ({' and '.join(words)}), and nothing fills them"
-        return found
+        return dict(sorted(found.items()))
 
     def apply(self, images: Images, rows: NDArray[np.int64], cache: Path, progress: Progress | None = None) -> Images:
         """The images with the holes of `rows` filled; what was filled before is taken from the cache.
