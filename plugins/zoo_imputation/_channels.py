@@ -38,7 +38,7 @@ class ChannelFill:
             ValueError: other channels than those it was fitted on.
         """
         self.channels.check(images)
-        absent = images.missing.all(axis=(2, 3))
+        absent = np.asarray(images.missing.all(axis=(2, 3)))
         zero = as_dtype(self.zero, images.values.dtype)[None, :, None, None]
         values = np.where(absent[:, :, None, None], zero, images.values)
         gain = None

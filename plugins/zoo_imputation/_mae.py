@@ -249,7 +249,7 @@ def _train(painter: Painter, values: Tensor, known: Tensor, training: Training, 
         hidden.scatter_(1, wide, (there - shown).gather(1, wide))
         loss = ((painted - patches).square() * hidden).sum() / hidden.sum().clamp_min(1)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
         optimiser.step()
         schedule.step()
