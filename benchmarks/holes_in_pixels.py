@@ -13,9 +13,9 @@ image. A hole is black under alpha 0. The answers:
 - black: nothing is done;
 - every imputer of pixels, fitted on the training rows.
 
-All are scored on the same test rows: all of them, and those among them that have holes. The data name no module, so that
-cells of one module stand on both sides of every split, for each answer alike. Rows that --out holds already are kept,
-so that a benchmark which was stopped goes on.
+All are scored on the same test rows: all of them, and those among them that have holes. The data name no module, so
+that cells of one module stand on both sides of every split, for each answer alike. Rows that --out holds already are
+kept, so that a benchmark which was stopped goes on.
 """
 
 from __future__ import annotations

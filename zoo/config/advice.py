@@ -44,7 +44,7 @@ class AdviseConfig:
     """Feature kind, such as pooled or cls; by default the backbone's own."""
     crop: Literal["center", "squash"] | None = None
     """Cut the centre out of each image, or squeeze the whole image to the input's shape."""
-    channels: Annotated[tuple[str, ...], arg(metavar="BAND")] = ()
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
     """Bands of the image files in their order, as of zoo train."""
     layout: Literal["hwc", "chw"] | None = None
     """Of .npy files, as of zoo train."""

@@ -57,7 +57,7 @@ class RankConfig:
     """Longest that the fine-tuning may take, such as 90s, 10m or 2h."""
     memory: str | None = None
     """Most memory that the fine-tuning may take, such as 800M or 4G, in powers of 1024."""
-    channels: Annotated[tuple[str, ...], arg(metavar="BAND")] = ()
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
     """Bands of the image files in their order, as of zoo train."""
     layout: Literal["hwc", "chw"] | None = None
     """Of .npy files, as of zoo train."""
