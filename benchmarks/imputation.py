@@ -92,7 +92,7 @@ def rmse(found, whole, holes):
 def tried(option, whole, holes, train, seed):
     """RMSE on training rows and on held-out rows, and seconds of fitting and of filling."""
     [call] = parse_options(option)
-    record = IMPUTERS.of_call(call)
+    record = IMPUTERS["covariates"].of_call(call)
     holed = np.where(holes, np.nan, whole)
     view = TrainView(SPLITTERS_SEAL, rows=train, statistics={}, covariates=columns_of(holed[train]))
     started = time.perf_counter()

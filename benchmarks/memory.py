@@ -101,7 +101,7 @@ def fill(parameters, seed):
     from zoo.data.ingest import pixel_store
 
     spec, digests = network(parameters).input, digests_of(parameters["images"])
-    store = pixel_store(spec, Path(parameters["folder"], "images"))
+    store, _ = pixel_store(spec, Path(parameters["folder"], "images"))
     shard, random = max(1, 64 * MIB // store.row_nbytes), np.random.default_rng(seed)
     for at in range(0, len(digests), shard):
         part = digests[at : at + shard]
@@ -116,16 +116,29 @@ def extraction(parameters, seed):
     import numpy as np
     import torch
 
-    from zoo.data.ingest import Images, pixel_store
+    from zoo.data.images import Images
+    from zoo.data.ingest import pixel_store
     from zoo.features.extract import SHARD_BYTES, SHARD_ROWS, keep
     from zoo.features.prefix import BATCH, Prefix, Recipe, weights_digest
 
     torch.manual_seed(seed)
     view, count = network(parameters), parameters["images"]
-    store = pixel_store(view.input, Path(parameters["folder"], "images"))
+    store, holes = pixel_store(view.input, Path(parameters["folder"], "images"))
     digests = digests_of(parameters["largest"])[:count]
     ids = store.find(digests)
-    images = Images(digests=digests, bad={}, store=store, ids=ids, spec=view.input, seconds=0.0, decoded=count, hits=0)
+    images = Images(
+        digests=digests,
+        bad={},
+        store=store,
+        ids=ids,
+        spec=view.input,
+        seconds=0.0,
+        decoded=count,
+        hits=0,
+        facts=np.zeros((count, 3, 2), dtype=np.int32),
+        holes=holes,
+        mask_ids=np.full(count, -1),
+    )
     digest = weights_digest(view.module)
     prefix = Prefix(view, view.feature(parameters["features"]).name, Recipe(channels_last=True), torch.device("cpu"))
 

@@ -18,7 +18,7 @@ from zoo.cli import COMMANDS, main
 from zoo.hooks import HOOKS
 from zoo.registry.origins import on_disk
 from zoo.registry.plugins import RECORD_TYPES, load_plugins
-from zoo.testing import backbones, datasets, heads, imputers, plugin, sources, strategies
+from zoo.testing import backbones, datasets, heads, image_imputers, imputers, plugin, sources, strategies
 from zoo.testing.check import perform
 from zoo.testing.collect import checks_of
 from zoo.testing.parameters import parameter_checks
@@ -43,7 +43,8 @@ def expected_checks():
         "a backbone": backbones.CHECKS,
         "a head": heads.CHECKS,
         "a strategy": {**strategies.CHECKS, **strategies.SLOT_CHECKS},
-        "an imputer": imputers.CHECKS,
+        "an imputer of covariates": imputers.CHECKS,
+        "an imputer of pixels or channels": image_imputers.CHECKS,
         "a data set": datasets.CHECKS,
     }
     lines = ["", "Each by its name, as `zoo check` and the tests show it."]

@@ -1,6 +1,8 @@
-"""Answers to holes in covariates, learned from the training rows: by column, neighbours, regressions and networks.
+"""Answers to holes, learned from the training rows.
 
-Fitted, they are arrays and JSON values, and draw nothing at random any more.
+In covariates: by column, neighbours, regressions and networks. In pixels: the channel's mean, what is around a hole, a
+masked autoencoder. In channels: what normalisation turns into zero. Fitted, they are arrays and JSON values, and draw
+nothing at random any more.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.hooks import hookimpl
-from zoo.specs import FittedImputer, ImputerRecord, NoParameters, TrainView
-from zoo_imputation._parameters import Constant, Gain, Iterative, Knn, MissForest, Miwae
+from zoo.specs import FittedImageImputer, FittedImputer, ImputerRecord, NoParameters, TrainView
+from zoo_imputation._parameters import Constant, Gain, Inpaint, Iterative, Knn, Mae, MissForest, Miwae
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,9 +123,155 @@ def _load_miwae(arrays: Arrays, values: Values) -> FittedImputer:
     return load_autoencoder(arrays, values)
 
 
+def _fit_pixel_mean(view: TrainView, parameters: NoParameters, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "mean")
+
+
+def _fit_linear(view: TrainView, parameters: NoParameters, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "linear")
+
+
+def _fit_biharmonic(view: TrainView, parameters: NoParameters, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "biharmonic")
+
+
+def _fit_mae(view: TrainView, parameters: Mae, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._mae import Training, fit_masked_autoencoder
+
+    training = Training(
+        steps=parameters.steps,
+        side=parameters.side,
+        patch=parameters.patch,
+        width=parameters.width,
+        depth=parameters.depth,
+        masked=parameters.masked,
+    )
+    return fit_masked_autoencoder(view, training=training, generator=generator)
+
+
+def _load_mae(arrays: Arrays, values: Values) -> FittedImageImputer:
+    from zoo_imputation._mae import load_masked_autoencoder
+
+    return load_masked_autoencoder(arrays, values)
+
+
+def _fit_channel_mean(view: TrainView, parameters: NoParameters, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._channels import fit_channel_fill
+
+    return fit_channel_fill(view, scaled=False)
+
+
+def _fit_subset(view: TrainView, parameters: NoParameters, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._channels import fit_channel_fill
+
+    return fit_channel_fill(view, scaled=True)
+
+
+def _load_channel_fill(arrays: Arrays, values: Values) -> FittedImageImputer:
+    from zoo_imputation._channels import load_channel_fill
+
+    return load_channel_fill(arrays, values)
+
+
+def _fit_telea(view: TrainView, parameters: Inpaint, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "telea", radius=parameters.radius)
+
+
+def _fit_navier_stokes(view: TrainView, parameters: Inpaint, generator: Draws) -> FittedImageImputer:
+    from zoo_imputation._inpainting import fit_fill
+
+    return fit_fill(view, "ns", radius=parameters.radius)
+
+
+def _load_fill(arrays: Arrays, values: Values) -> FittedImageImputer:
+    from zoo_imputation._inpainting import load_fill
+
+    return load_fill(arrays, values)
+
+
 @hookimpl
 def zoo_imputers() -> Iterable[ImputerRecord]:
-    """The imputers of this plugin: one value for each column, then those that look at the other columns."""
+    """The imputers of this plugin, by the kind of hole that they fill."""
+    yield from _of_covariates()
+    yield from _of_pixels()
+    yield from _of_channels()
+
+
+def _of_channels() -> Iterable[ImputerRecord]:
+    yield ImputerRecord(
+        name="mean",
+        fills="channels",
+        fit=_fit_channel_mean,
+        load=_load_channel_fill,
+        summary="the mean that normalisation takes off: the network sees zero, as if the channel's kernels were gone",
+    )
+    yield ImputerRecord(
+        name="subset",
+        fills="channels",
+        fit=_fit_subset,
+        load=_load_channel_fill,
+        summary="as if the channel's kernels were gone, the others scaled by channels / those that are there",
+    )
+
+
+def _of_pixels() -> Iterable[ImputerRecord]:
+    yield ImputerRecord(
+        name="mean",
+        fills="pixels",
+        fit=_fit_pixel_mean,
+        load=_load_fill,
+        summary="the mean of the channel's known pixels in the training rows",
+    )
+    yield ImputerRecord(
+        name="linear",
+        fills="pixels",
+        fit=_fit_linear,
+        load=_load_fill,
+        summary="linear interpolation between the pixels around the hole",
+    )
+    yield ImputerRecord(
+        name="telea",
+        fills="pixels",
+        fit=_fit_telea,
+        load=_load_fill,
+        parameters=Inpaint,
+        summary="inpainting by fast marching from the border of the hole inwards (Telea 2004)",
+    )
+    yield ImputerRecord(
+        name="ns",
+        fills="pixels",
+        fit=_fit_navier_stokes,
+        load=_load_fill,
+        parameters=Inpaint,
+        summary="inpainting along lines of equal brightness (Bertalmio et al. 2001)",
+    )
+    yield ImputerRecord(
+        name="biharmonic",
+        fills="pixels",
+        fit=_fit_biharmonic,
+        load=_load_fill,
+        summary="the smoothest surface through the border of the hole (Damelin and Hoang 2018)",
+    )
+    yield ImputerRecord(
+        name="mae",
+        fills="pixels",
+        fit=_fit_mae,
+        load=_load_mae,
+        parameters=Mae,
+        summary="a small masked autoencoder trained on the training images (He et al. 2022)",
+    )
+
+
+def _of_covariates() -> Iterable[ImputerRecord]:
+    """One value for each column, then those that look at the other columns."""
     yield ImputerRecord(
         name="constant",
         fills="covariates",

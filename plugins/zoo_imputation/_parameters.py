@@ -86,3 +86,38 @@ class Miwae:
 
     def __post_init__(self) -> None:
         _positive(steps=self.steps, latent=self.latent, hidden=self.hidden, samples=self.samples, draws=self.draws)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inpaint:
+    """Radius in pixels of the neighbourhood that fills each pixel."""
+
+    radius: float = 3.0
+
+    def __post_init__(self) -> None:
+        _positive(radius=self.radius)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mae:
+    """Steps of training, side in pixels that images are shrunk to, and the network's size.
+
+    `patch` is the side of a patch in pixels, `width` and `depth` are of the encoder, and `masked` is the share of the
+    patches that each step hides.
+    """
+
+    steps: int = 400
+    side: int = 96
+    patch: int = 8
+    width: int = 96
+    depth: int = 3
+    masked: float = 0.6
+
+    def __post_init__(self) -> None:
+        _positive(steps=self.steps, side=self.side, patch=self.patch, width=self.width, depth=self.depth)
+        if self.side % self.patch:
+            raise ValueError(f"side must be a multiple of patch, not {self.side} of {self.patch}")
+        if self.width % 4:
+            raise ValueError(f"width must be a multiple of 4, not {self.width}")
+        if not 0.0 < self.masked < 1.0:
+            raise ValueError(f"masked must lie in (0, 1), not {self.masked}")

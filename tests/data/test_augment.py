@@ -52,8 +52,8 @@ def test_presets_are_read_by_the_one_grammar():
     ("text", "message"),
     [
         ("ligth", r"unknown augmentation 'ligth'; there are none, light, randaugment, .*; did you mean light\?"),
-        ("RandAug", r"unknown augmentation 'RandAug'; .* and trivialaugment; did you mean randaugment\?"),
-        ("strong", "unknown augmentation 'strong'; there are none, light, randaugment, autoaugment and trivialaugment"),
+        ("RandAug", r"unknown augmentation 'RandAug'; .* and noise; did you mean randaugment\?"),
+        ("strong", "there are none, light, randaugment, autoaugment, trivialaugment, erase and noise"),
         ("light+none", "none is no augmentation at all; leave it out beside others"),
         ("none+light", "none is no augmentation at all; leave it out beside others"),
         ("light+randaugment+light(crop=1)", "light stands twice; each augmentation acts once"),

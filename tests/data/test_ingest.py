@@ -51,7 +51,7 @@ def test_pixels_are_those_of_decode(photos, cache):
 def test_what_is_known_is_not_decoded_again(photos, cache, monkeypatch):
     first = ingest(photos, SPEC, cache, workers=1)
     assert (first.decoded, first.hits) == (5, 1)
-    monkeypatch.setattr(module, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(module, "read_colours", lambda *_: pytest.fail("decoded again"))
     moved = photos[0].rename(photos[0].with_name("moved.jpg"))
     again = ingest([moved, *photos[1:]], SPEC, cache)
     assert (again.decoded, again.hits) == (0, 6)
@@ -157,8 +157,7 @@ def test_a_stop_leaves_whole_shards_no_threads_and_the_filters_as_they_were(phot
             ingest(photos, SPEC, cache, workers=2, progress=stop)
         assert list(warnings.filters) == before
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("zoo-decode")]
-    (store,) = cache.iterdir()
-    assert not [path for path in store.iterdir() if path.name.startswith(".")]
+    assert not [path for path in cache.rglob("*") if path.name.startswith(".")]
     assert ingest(photos, SPEC, cache, workers=1).decoded == 3
 
 
@@ -184,7 +183,7 @@ def test_a_network_of_other_channels_is_refused(photos, cache):
 def test_pixels_that_a_disk_spoilt_are_decoded_anew_and_it_is_told(photos, cache):
     first = ingest(photos, SPEC, cache)
     before = first.pixels(np.arange(6))
-    (shard,) = cache.glob("*/*.safetensors")
+    (shard,) = first.store.folder.glob("*.safetensors")
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)

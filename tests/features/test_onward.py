@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.ingest import Images, ingest
+from zoo.data.images import Images
+from zoo.data.ingest import ingest
 from zoo.features.boundary import find_boundary
 from zoo.features.extract import keep
 from zoo.features.onward import Earlier, leads_on

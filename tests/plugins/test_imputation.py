@@ -33,7 +33,7 @@ def columns_of(numeric: np.ndarray, categorical: np.ndarray) -> CovariateColumns
 def fit(name: str, columns: CovariateColumns | None):
     rows = np.arange(len(columns) if columns else 0)
     view = TrainView(SPLITTERS_SEAL, rows=rows, statistics={}, covariates=columns)
-    return IMPUTERS.get(name).fit(view, NoParameters(), np.random.default_rng(0))
+    return IMPUTERS["covariates"].get(name).fit(view, NoParameters(), np.random.default_rng(0))
 
 
 @st.composite
@@ -93,7 +93,7 @@ def test_each_row_is_filled_for_itself_and_nothing_is_learned_again(name, table)
 def test_a_saved_imputer_does_the_same_after_a_round_trip_through_json(name, table):
     fitted = fit(name, table)
     arrays_, values = fitted.save()
-    loaded = IMPUTERS.get(name).load(arrays_, json.loads(json.dumps(values)))
+    loaded = IMPUTERS["covariates"].get(name).load(arrays_, json.loads(json.dumps(values)))
     assert same(loaded.transform(table), fitted.transform(table))
     assert loaded.categories == fitted.categories
 
@@ -144,7 +144,7 @@ def test_other_columns_than_those_of_training_are_refused(name, change, message)
 
 def test_the_imputers_fill_covariates_and_say_what_they_do():
     for name in NAMES:
-        record = IMPUTERS.get(name)
+        record = IMPUTERS["covariates"].get(name)
         assert record.fills == "covariates"
         assert record.summary
 

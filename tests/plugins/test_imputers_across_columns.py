@@ -46,7 +46,7 @@ LEARNERS = ("knn", "iterative", "missforest", "gain", "miwae")
 
 
 def quick(name: str) -> ImputerRecord:
-    record = IMPUTERS.get(name)
+    record = IMPUTERS["covariates"].get(name)
     return replace(record, parameters=QUICK.get(name, record.parameters))
 
 
@@ -74,7 +74,7 @@ def columns_of(numeric, categorical=None, categories=()):
 
 def fit(name, columns, parameters):
     view = TrainView(SPLITTERS_SEAL, rows=np.arange(len(columns)), statistics={}, covariates=columns)
-    return IMPUTERS.get(name).fit(view, parameters, np.random.default_rng(0))
+    return IMPUTERS["covariates"].get(name).fit(view, parameters, np.random.default_rng(0))
 
 
 def correlated(seed, rows=80, share=0.2):
@@ -160,7 +160,7 @@ def test_a_category_that_a_number_tells_is_filled_rightly(name):
     numbers = np.stack([codes[:, 0] * 10.0 + random.normal(size=120), random.normal(size=120)], axis=1)
     categories = (("a", "b", "c"),)
     train = columns_of(numbers, np.where(random.random((120, 1)) < 0.2, -1, codes), categories)
-    fitted = fit(name, train, IMPUTERS.get(name).parameters())
+    fitted = fit(name, train, IMPUTERS["covariates"].get(name).parameters())
     found = fitted.transform(columns_of(numbers, np.full_like(codes, -1), categories)).categorical
     # A linear share of the middle class never leads by much: regressions get the outer ones.
     outer = codes[:, 0] != 1 if name == "iterative" else np.ones(120, dtype=bool)
@@ -170,7 +170,7 @@ def test_a_category_that_a_number_tells_is_filled_rightly(name):
 def test_one_column_has_nothing_to_be_learned_from_and_gets_its_mean():
     train = columns_of(np.array([[1.0], [3.0], [np.nan], [5.0]]))
     for name in ("knn", "iterative", "missforest"):
-        fitted = fit(name, train, IMPUTERS.get(name).parameters())
+        fitted = fit(name, train, IMPUTERS["covariates"].get(name).parameters())
         assert fitted.transform(train).numeric[2, 0] == pytest.approx(3.0)
 
 

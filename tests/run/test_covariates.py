@@ -70,5 +70,5 @@ def test_an_imputer_that_fills_everything_is_used(install):
 def test_an_imputer_that_cannot_be_read_back_is_named(install):
     _, found = fitted(install)
     encoder, imputers = found.save()
-    with pytest.raises(PluginError, match=r"\(imputer odd\): KeyError: 'lost'"):
+    with pytest.raises(PluginError, match=r"\(imputer of covariates odd\): KeyError: 'lost'"):
         Covariates.load(encoder, imputers)

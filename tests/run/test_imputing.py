@@ -26,7 +26,8 @@ def test_imputer_indicator_and_row_policy_are_told_apart():
         (["rows=keep"], r"rows can be dropped, not keep: rows=drop\(max=0\.05\)"),
         (["rows=drop(max=2.0)"], r"max must lie in \(0, 1\], not 2\.0"),
         (["covariates=knn(k=0)"], "k must be positive, not 0"),
-        (["pixels=mean"], "mean fills covariates, not pixels"),
+        (["pixels=knn"], "unknown imputer of pixels 'knn'; there are .*; knn fills covariates"),
+        (["pixel=mean"], "holes of pixel are filled by nothing; say covariates, pixels, channels or rows.* pixels"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_data_are_read(options, message):

@@ -32,12 +32,14 @@ NEEDED = [["head", "swirl", "acme-zoo", "1.0"]]
 
 def test_a_run_states_kind_name_distribution_and_version_of_all_that_it_needs():
     model = load("lite/efficientnet_lite0", num_classes=2, weights="none")
-    assert [part[:3] for part in plugins_of(model, ["mean", "mean"])] == [
+    imputers = [("covariates", "mean"), ("covariates", "mean"), ("pixels", "mean")]
+    assert [part[:3] for part in plugins_of(model, imputers)] == [
         ["backbone", "lite/efficientnet_lite0", "backbone-zoo"],
         ["head", "linear", "backbone-zoo"],
         ["imputer", "mean", "backbone-zoo"],
+        ["imputer of pixels", "mean", "backbone-zoo"],
     ]
-    assert missing(plugins_of(model, ["mean"])) == ""
+    assert missing(plugins_of(model, [("covariates", "mean")])) == ""
 
 
 def test_what_is_there_again_under_another_version_serves(installed):

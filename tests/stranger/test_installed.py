@@ -69,7 +69,7 @@ def test_what_is_installed_is_found(story):
     assert found["acme-zoo"]["offers"] == {
         "backbones": ["acme"],
         "imbalance": ["acme-rare-first"],
-        "imputers": ["acme-smallest"],
+        "imputers": ["covariates=acme-smallest"],
     }
     assert {row["name"]: row["distribution"] for row in story.before["list"].json} == {
         "acme/patch16": "acme-zoo",

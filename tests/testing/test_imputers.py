@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from zoo.registry.lookup import IMPUTERS
-from zoo.registry.plugins import find_plugins
 from zoo.specs import ImputerRecord, NoParameters
 from zoo.testing.imputers import CHECKS, imputer_checks
 from zoo.testing.tables import CATEGORICAL, HELD_OUT, NUMERIC, draw_sample
@@ -264,13 +263,6 @@ def test_a_transductive_imputer_may_look_at_other_rows(result):
     assert (found.outcome, found.message) == ("skipped", "it declares itself transductive")
 
 
-def test_imputers_of_other_holes_are_not_checked_yet(ends):
-    one = ImputerRecord(name="mine", fills="pixels", fit=draws, load=forgets)
-    found = ends(imputer_checks(one))
-    assert set(found) == set(CHECKS)
-    assert set(found.values()) == {"skipped: it fills pixels; so far imputers of covariates alone are checked"}
-
-
 @dataclass(frozen=True)
 class Shift:
     shift: float = 0.0
@@ -301,10 +293,11 @@ def test_samples_differ_in_held_out_rows_alone():
 TRAINED = {"missforest", "gain", "miwae"}
 """Their defaults take minutes a check; tests/plugins/test_imputers_across_columns.py has them pass with short ones."""
 
-OURS = [one.name for plugin in find_plugins("backbone-zoo") for one in plugin.records.get("zoo_imputers", ())]
+OURS = [record.name for plugin, record in IMPUTERS["covariates"].items() if plugin.distribution == "backbone-zoo"]
 QUICK = [name for name in OURS if name not in TRAINED]
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_our_imputers_pass_every_check(name, ends):
-    assert [said for said in ends(imputer_checks(IMPUTERS.get(name))).values() if not said.startswith("skipped")] == []
+    found = ends(imputer_checks(IMPUTERS["covariates"].get(name)))
+    assert [said for said in found.values() if not said.startswith("skipped")] == []

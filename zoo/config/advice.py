@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from zoo.config.marks import Positional
+from zoo.config.marks import Positional, UseAppendAction, arg
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,14 @@ class AdviseConfig:
     """Feature kind, such as pooled or cls; by default the backbone's own."""
     crop: Literal["center", "squash"] | None = None
     """Cut the centre out of each image, or squeeze the whole image to the input's shape."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
+    """Bands of the image files in their order, as of zoo train."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, as of zoo train."""
+    nodata: float | None = None
+    """The value that says that a pixel is missing, as of zoo train."""
+    impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
+    """Answer to holes in pixels and channels, as of zoo train."""
     image: str | None = None
     """Column with the image paths."""
     target: str | None = None

@@ -57,6 +57,14 @@ class RankConfig:
     """Longest that the fine-tuning may take, such as 90s, 10m or 2h."""
     memory: str | None = None
     """Most memory that the fine-tuning may take, such as 800M or 4G, in powers of 1024."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
+    """Bands of the image files in their order, as of zoo train."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, as of zoo train."""
+    nodata: float | None = None
+    """The value that says that a pixel is missing, as of zoo train."""
+    impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
+    """Answer to holes in pixels and channels, as of zoo train."""
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()

@@ -59,7 +59,18 @@ class TrainConfig:
     impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
     """Answer to holes: covariates=mean (the default), median, most-frequent, constant(value=0), knn(k=5), iterative,
     missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)
-    leaves training rows with holes in covariates out, within these shares."""
+    leaves training rows with holes in covariates out, within these shares. pixels=mean, linear, telea(radius=3), ns,
+    biharmonic or mae fills missing pixels (NaN, infinite, --nodata, alpha 0); channels=mean or subset fills channels
+    that are missing altogether. Without them, images with holes in which no usable value stands are bad files."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
+    """Bands of the image files in their order, as in --channels red green blue nir, for TIFF and .npy files of any
+    number of bands and of uint8, uint16, int16 or float32; - passes over a band. Red, green and blue have the kernels
+    that were pretrained for them; where a file states its bands by name, these are matched by name."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files with --channels: bands last or first; by default where an axis is as long as there are bands."""
+    nodata: float | None = None
+    """The value that says that a pixel is missing, in the files' own units; in colour pictures, where red, green and
+    blue all have it."""
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
@@ -142,7 +153,8 @@ class TrainConfig:
     augment: str = "none"
     """Random changes to the training images: none; light, which flips, crops, turns, brightens and adds noise, as in
     light(flip=false, crop=0.5, rotate=15, vertical=true); randaugment(n=2, m=9), autoaugment(policy=imagenet),
-    trivialaugment; joined with +, they act in that order."""
+    trivialaugment; erase(p=0.5, value=mean), which erases boxes, and noise(std=0.1, lost=0.1), which also loses single
+    pixels, so that a model learns to do with less; joined with +, they act in that order."""
     views: int | None = None
     """Augmented views of each training image that are computed once and kept, of which each epoch shows another; by
     default 4 where the backbone has a frozen part, else every epoch draws anew."""
@@ -219,6 +231,10 @@ class EvaluateConfig:
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
     """Column with the labels, in the order of the run's targets; by default the run's own names."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
+    """Bands of these files in their order, where it is not that of the training files; matched by name."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, where it is not that of the training files: bands last or first."""
     prior: str | None = None
     """Correct probabilities for another class prior: em estimates it on the rows given, all of them together;
     {ok: 0.9, crack: 0.1} gives it."""
@@ -248,6 +264,10 @@ class PredictConfig:
     """Write the predictions to this CSV file; by default they are printed."""
     image: str | None = None
     """Column with the image paths, where a table is given."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
+    """Bands of these files in their order, where it is not that of the training files; matched by name."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, where it is not that of the training files: bands last or first."""
     prior: str | None = None
     """Correct probabilities for another class prior: em estimates it on the images given, all of them together;
     {ok: 0.9, crack: 0.1} gives it."""

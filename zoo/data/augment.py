@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.data.erasing import Erase, Noise
 from zoo.data.light import Light
 from zoo.data.presets import AutoAugment, RandAugment, TrivialAugment
 from zoo.registry.near import suggest
-from zoo.specs import NoParameters, bind, parse_options
+from zoo.specs import InputSpec, NoParameters, bind, parse_options
 
 AUGMENT_VERSION = 1
 """Raised by one whenever the same (seed, view, content) would give other pixels; part of the key of cached features."""
@@ -32,7 +33,14 @@ class Step(Protocol):
     name: ClassVar[str]
 
     def __call__(self, images: Tensor, seed: int, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
-        """A view of each image, uint8 (B, C, H, W), by content keys uint8 (B, 16) and views int64 (B,)."""
+        """A view of each image, uint8 (B, C, H, W), by content keys uint8 (B, 16) and views int64 (B,).
+
+        Images of raw units come as float32 in levels of which about 0 to 255 occur, and stay float32.
+        """
+        ...
+
+    def move(self, masks: Tensor, seed: int, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
+        """Masks, bool (B, C, H, W), where the same view has the pixels that they mark."""
         ...
 
     def describe(self) -> dict[str, object]:
@@ -43,7 +51,7 @@ class Step(Protocol):
 Steps = tuple[Step, ...]
 """What happens to an image, one after the other; nothing where it is empty."""
 
-_KINDS: tuple[type[Step], ...] = (Light, RandAugment, AutoAugment, TrivialAugment)
+_KINDS: tuple[type[Step], ...] = (Light, RandAugment, AutoAugment, TrivialAugment, Erase, Noise)
 PRESETS = {kind.name: kind for kind in _KINDS}
 
 
@@ -82,6 +90,8 @@ class Augmenter:
         seed: other seeds, other views; any integer.
         others: what happens to rows that `chosen` names, instead of `steps`.
         chosen: integers (rows of the table,): 0 for `steps`, k for `others[k - 1]`; None where all rows have `steps`.
+        spec: of the images; needed where they are float32. What counts as 0 and 255 there are the mean less and plus
+            two deviations.
 
     Raises:
         ValueError: `others` without `chosen`, or numbers in it that stand for nothing.
@@ -91,6 +101,7 @@ class Augmenter:
     seed: int
     others: tuple[Steps, ...] = ()
     chosen: NDArray[np.int64] | None = None
+    spec: InputSpec | None = None
 
     def __post_init__(self) -> None:
         if self.chosen is None:
@@ -112,25 +123,64 @@ class Augmenter:
         """A view of each image.
 
         Args:
-            images: uint8 (B, C, H, W), on any device.
+            images: uint8, or float32 in raw units, (B, C, H, W), on any device.
             keys: uint8 (B, 16), what tells images apart: the digests of their files.
             view: the view's number, one for all or int64 (B,).
             rows: int64 (B,), rows of the table; needed where there is `chosen`.
 
         Returns:
-            uint8 (B, C, H, W), on the device of `images`. The same image, view, seed and steps give the same pixels in
-            whatever batch. On another device, `light` alone is within a level of them.
+            The same dtype (B, C, H, W), on the device of `images`. The same image, view, seed and steps give the same
+            pixels in whatever batch. On another device, `light` alone is within a level of them.
 
         Raises:
             ValueError: images or keys of another kind, a negative view, or no rows where they are needed.
             ZooError: a number of channels that a preset does not take.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(keys):
+        floats = images.dtype == torch.float32 and self.spec is not None
+        if not (floats or images.dtype == torch.uint8) or images.ndim != 4 or len(images) != len(keys):
             raise ValueError(
                 f"images must be uint8 (B, C, H, W) with B keys, not {images.dtype} {tuple(images.shape)} "
                 f"with {len(keys)}"
             )
         views = np.broadcast_to(np.asarray(view, dtype=np.int64), (len(keys),))
+        if not floats:
+            return self._by_row(images, keys, views, rows)
+        low, scale = self._levels(images.device)
+        return self._by_row((images - low) * scale, keys, views, rows) / scale + low
+
+    @torch.no_grad()
+    def masks(
+        self,
+        masks: Tensor,
+        keys: NDArray[np.uint8],
+        view: int | NDArray[np.int64],
+        rows: NDArray[np.int64] | None = None,
+    ) -> Tensor:
+        """Masks, bool (B, C, H, W), moved as the same call moves the images: where their pixels lie in this view."""
+        views = np.broadcast_to(np.asarray(view, dtype=np.int64), (len(keys),))
+        picked = np.zeros(len(keys), dtype=np.int64) if self.chosen is None else self._picked(rows)
+        moved = masks.clone()
+        for number in np.unique(picked):
+            own = np.flatnonzero(picked == number)
+            at = torch.from_numpy(own).to(masks.device)
+            part = masks[at]
+            for step in (self.steps, *self.others)[number]:
+                part = step.move(part, self.seed, keys[own], views[own])
+            moved[at] = part
+        return moved
+
+    def _levels(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The raw value of level 0 and levels a unit, (C, 1, 1)."""
+        if self.spec is None:
+            raise AssertionError("asked for only where there is a spec")
+        mean, std = (torch.tensor(each, device=device).view(-1, 1, 1) for each in (self.spec.zero, self.spec.spread))
+        if self.spec.full == 255.0:
+            return torch.zeros_like(mean), torch.ones_like(std)
+        return mean - 2 * std, 255.0 / (4 * std)
+
+    def _by_row(
+        self, images: Tensor, keys: NDArray[np.uint8], views: NDArray[np.int64], rows: NDArray[np.int64] | None
+    ) -> Tensor:
         if self.chosen is None:
             return self._through(self.steps, images, keys, views)
         picked, shown = self._picked(rows), images.clone()
@@ -176,7 +226,13 @@ class Augmenter:
         return {"steps": described(self.steps), "version": AUGMENT_VERSION, "seed": self.seed, "view": view}
 
 
-def by_class(steps: Steps, presets: Mapping[int, str], labels: NDArray[np.int64], seed: int) -> Augmenter:
+def by_class(
+    steps: Steps,
+    presets: Mapping[int, str],
+    labels: NDArray[np.int64],
+    seed: int,
+    spec: InputSpec | None = None,
+) -> Augmenter:
     """An augmenter whose steps are `steps`, or those that `presets` names for a row's class.
 
     Args:
@@ -184,6 +240,7 @@ def by_class(steps: Steps, presets: Mapping[int, str], labels: NDArray[np.int64]
         presets: by class index, the grammar's name of an augmentation.
         labels: int64 (rows of the table,), -1 where unknown.
         seed: of the draws.
+        spec: of the images; see `Augmenter`.
 
     Raises:
         OptionError: no such augmentation.
@@ -192,7 +249,7 @@ def by_class(steps: Steps, presets: Mapping[int, str], labels: NDArray[np.int64]
     names = list(dict.fromkeys(presets.values()))
     for index, name in presets.items():
         chosen[labels == index] = 1 + names.index(name)
-    return Augmenter(steps, seed, others=tuple(map(parse_augmentation, names)), chosen=chosen)
+    return Augmenter(steps, seed, others=tuple(map(parse_augmentation, names)), chosen=chosen, spec=spec)
 
 
 def described(steps: Steps) -> list[dict[str, Any]]:

@@ -39,8 +39,9 @@ def apply_bad_files(
     *,
     max_share: float = 0.01,
     max_class_share: float = 0.05,
+    advice: str = "",
 ) -> BadFileDecision:
-    """Decide about the rows whose image cannot be read.
+    """Decide about the rows whose image cannot be read, or has holes that nothing fills.
 
     Args:
         table: the table.
@@ -48,6 +49,7 @@ def apply_bad_files(
         mode: `stop` refuses any; `drop` leaves them out up to the caps.
         max_share: of all rows; one row is always allowed.
         max_class_share: of the rows of each class of each target; one row a class is always allowed.
+        advice: what else there is to do, where there are such holes.
 
     Raises:
         DataError: mode `stop` and a bad file, or more of them than the caps allow; lists files with reasons.
@@ -56,10 +58,11 @@ def apply_bad_files(
     usable[list(bad)] = False
     if not bad:
         return BadFileDecision(usable=usable, dropped={}, sentence="")
-    found = f"{len(bad)} of {len(table)} image files cannot be read"
+    found = f"{len(bad)} of {len(table)} image files cannot be {'used' if advice else 'read'}"
     if mode == "stop":
         caps = f" (up to {max_share:.0%} of the rows and {max_class_share:.0%} of a class)" if max_share < 1 else ""
-        raise DataError(f"{found}:\n{_listed(table, bad)}\nRepair them, or leave them out with --bad-files drop{caps}")
+        ways = ["Repair them", *([advice] if advice else []), f"or leave them out with --bad-files drop{caps}"]
+        raise DataError(f"{found}:\n{_listed(table, bad)}\n{', '.join(ways)}")
     excess = _excess(table, bad, max_share, max_class_share)
     if excess:
         raise DataError(f"{found}, too many to leave out:\n" + "\n".join(excess) + f"\n{_listed(table, bad)}")

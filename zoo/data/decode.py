@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from zoo.errors import DataError
+from zoo.errors import DataError, ZooError
 from zoo.specs import InputSpec
 
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 """Raised by one whenever the same file would give other pixels; part of the key of every store of pixels."""
 
 _FILTERS = {
@@ -89,15 +91,20 @@ def decode(data: bytes, spec: InputSpec) -> NDArray[np.uint8]:
         UndecodableError: empty, truncated, no image, too large, or of a kind without meaning as RGB.
         DataError: the spec names an interpolation that there is not.
     """
-    if spec.interpolation not in _FILTERS:
-        raise DataError(f"interpolation must be one of {', '.join(_FILTERS)}, not {spec.interpolation!r}")
+    with opened(data) as image:
+        return np.array(fit(upright(image, spec)[0], spec).convert("RGB"))
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """An image file, opened; whatever breaks within becomes an `UndecodableError`, except a `ZooError`."""
     if not data:
         raise UndecodableError("empty file")
     with quiet:
         try:
             with Image.open(io.BytesIO(data)) as image:
-                return np.array(_fit(_upright(image, spec), spec).convert("RGB"))
-        except UndecodableError:
+                yield image
+        except (UndecodableError, ZooError):
             raise
         except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
             raise UndecodableError(_reason(error)) from None
@@ -113,19 +120,43 @@ def _reason(error: Exception) -> str:
     return f"broken image: {error or type(error).__name__}"
 
 
-def _upright(image: Image.Image, spec: InputSpec) -> Image.Image:
-    """Load the image fully, as grey or RGB, turned as its EXIF orientation says."""
+def upright(image: Image.Image, spec: InputSpec) -> tuple[Image.Image, Image.Image | None]:
+    """Load the image fully, as grey or RGB, turned as its EXIF orientation says; and its alpha channel, if it has one.
+
+    Where some value says that a pixel is missing, none is mixed with its neighbours in decoding.
+    """
     target = max(spec.size) if spec.crop == "squash" else spec.resize
-    image.draft(None, (_DRAFT_MARGIN * target, _DRAFT_MARGIN * target))
+    if spec.nodata is None:
+        image.draft(None, (_DRAFT_MARGIN * target, _DRAFT_MARGIN * target))
     # Before the metadata: asking a PNG for them loads it, and what breaks there would pass for damaged metadata; and
     # a TIFF turns itself when it loads.
     image.load()
+    turn = _turn_of(image)
+    plain, alpha = _plain(image), _alpha(image)
+    return _turned(plain, turn), alpha and _turned(alpha, turn)
+
+
+def turned(plain: Image.Image, image: Image.Image) -> Image.Image:
+    """`plain`, made of `image`, which is loaded, turned as the EXIF orientation of `image` says."""
+    return _turned(plain, _turn_of(image))
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata beside good pixels
-        turn = None
-    plain = _plain(image)
-    return plain if turn is None else plain.transpose(turn)
+        return None
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """How opaque each pixel is, 0 to 255."""
+    if not image.has_transparency_data or image.mode.startswith(("I", "F")):
+        return None
+    return image.convert("RGBA").getchannel("A")
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -147,8 +178,15 @@ def _plain(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
-def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
-    """Resize and crop to `spec.size`; sizes and offsets are rounded as torchvision rounds them."""
+def fit(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """Resize and crop to `spec.size`; sizes and offsets are rounded as torchvision rounds them.
+
+    Raises:
+        UndecodableError: an image so elongated that it would fill the memory.
+        DataError: the spec names an interpolation that there is not.
+    """
+    if spec.interpolation not in _FILTERS:
+        raise DataError(f"interpolation must be one of {', '.join(_FILTERS)}, not {spec.interpolation!r}")
     height, width = spec.size
     method = _FILTERS[spec.interpolation]
     if spec.crop == "squash":

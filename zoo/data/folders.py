@@ -12,7 +12,7 @@ from zoo.errors import DataError
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
     ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga",
-    ".tif", ".tiff", ".webp",
+    ".tif", ".tiff", ".webp", ".npy",
 ))
 # fmt: on
 """Endings, in lower case, of the files that are taken for images."""

@@ -44,7 +44,7 @@ def count_holes(
                 "splits": {name: int(holes[rows].sum()) for name, rows in parts.items()},
                 "classes": {name: int(holes[codes == place].sum()) for name, place in index.items()},
                 "p_value": own.p_value if own else None,
-                "said": sentence(column, task.name, own),
+                "said": sentence(column, task.name, own, indicator=column in table.roles.covariates),
             }
         )
     return found

@@ -17,9 +17,13 @@ import numpy as np
 import PIL
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from zoo.data.decode import DECODE_VERSION, UndecodableError, decode, quiet
+from zoo.data.band_files import is_array_file
+from zoo.data.bands import read_bands
+from zoo.data.decode import DECODE_VERSION, UndecodableError, quiet
+from zoo.data.detect import Found, read_colours
+from zoo.data.hole_store import HoleStore, partial_holes
+from zoo.data.images import Images
 from zoo.data.store import RowStore
 from zoo.errors import DataError
 from zoo.specs import InputSpec
@@ -31,63 +35,27 @@ _AHEAD = range(4, 65)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Images:
-    """N image files after reading.
-
-    Attributes:
-        digests: uint8 (N, 16), blake2b of each file's bytes; zeros for bad rows.
-        bad: row -> reason, for files that gave no pixels.
-        store: where the pixels are.
-        ids: int64 (N,), row of the store for each file, -1 for bad rows.
-        spec: how the pixels were made.
-        seconds: how long the reading took.
-        decoded: how many files were decoded.
-        hits: how many were known from an earlier reading, or by an equal file.
-    """
-
-    digests: NDArray[np.uint8]
-    bad: dict[int, str]
-    store: RowStore
-    ids: NDArray[np.int64]
-    spec: InputSpec
-    seconds: float
-    decoded: int
-    hits: int
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def pixels(self, rows: NDArray[np.int64] | Tensor) -> Tensor:
-        """Pixels of `rows`, uint8 (B, 3, H, W).
-
-        Raises:
-            ValueError: a bad row is among them.
-        """
-        wanted = np.asarray(rows, dtype=np.int64)
-        ids = self.ids[wanted]
-        if (ids < 0).any():
-            row = int(wanted[ids < 0][0])
-            raise ValueError(f"row {row} has no pixels: {self.bad.get(row)}")
-        return self.store.gather(ids)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Read:
-    """What a worker found: a digest with new pixels (3, H, W), a digest alone if they are known, or a reason."""
+    """What a worker found: a digest with a new image, a digest alone if it is known, or a reason."""
 
     digest: bytes = b""
-    pixels: NDArray[np.uint8] | None = None
+    found: Found | None = None
     reason: str | None = None
 
 
-def pixel_store(spec: InputSpec, cache: Path) -> RowStore:
-    """The store of images decoded for `spec`; what does not change pixels (mean, std) is not in its key.
+def pixel_store(spec: InputSpec, cache: Path) -> tuple[RowStore, HoleStore]:
+    """The store of images decoded for `spec`, and what is missing in them beside it.
+
+    What does not change pixels (mean, std) is not in the key.
 
     Raises:
         DataError: the network takes another number of channels than 3, or the folder cannot be written.
     """
-    if spec.channels != 3:
-        raise DataError(f"images are decoded to 3 channels, but the network takes {spec.channels}; choose another one")
+    if spec.channels != 3 and not spec.bands:
+        raise DataError(
+            f"images are decoded to 3 channels, but the network takes {spec.channels}; name them with --channels, or "
+            "choose another network"
+        )
     description: dict[str, object] = {
         "kind": "pixels",
         "decode": DECODE_VERSION,
@@ -98,7 +66,14 @@ def pixel_store(spec: InputSpec, cache: Path) -> RowStore:
     }
     if spec.crop == "center":
         description["resize"] = spec.resize
-    return RowStore(cache, description, (3, *spec.size), torch.uint8)
+    if spec.nodata is not None:
+        description["nodata"] = spec.nodata
+    if spec.bands:
+        description |= {"bands": list(spec.bands), "file_bands": list(spec.file_bands), "layout": spec.layout}
+        description["dtype"] = spec.dtype
+    dtype = torch.uint8 if spec.dtype == "uint8" else torch.float32
+    store = RowStore(cache, description, (spec.channels, *spec.size), dtype)
+    return store, HoleStore(cache, description, spec.channels, spec.size)
 
 
 def ingest(
@@ -125,12 +100,18 @@ def ingest(
         DataError: the cache cannot be written, or changed meanwhile.
     """
     started = time.perf_counter()
-    store = pixel_store(spec, cache)
-    known = {digest.tobytes() for digest in store.digests()}
+    store, holes = pixel_store(spec, cache)
+    known = {digest.tobytes() for digest in store.digests()} & holes.known()
     ahead = min(max(_AHEAD_BYTES // store.row_nbytes, _AHEAD[0]), _AHEAD[-1])
     with closing(_read_all(paths, spec, known, workers or os.cpu_count() or 1, ahead)) as reads:
-        digests, bad, decoded = _collect(reads, store, len(paths), progress)
+        digests, bad, decoded = _collect(reads, _Buffer(store, holes), len(paths), progress)
     ids = _identify(paths, store, digests, bad)
+    facts = np.zeros((len(paths), spec.channels, 2), dtype=np.int32)
+    good = np.flatnonzero(ids >= 0)
+    facts[good] = holes.facts.gather(_identify(paths, holes.facts, digests, bad)[good]).numpy()
+    masked = np.flatnonzero(partial_holes(facts).any(axis=1))
+    mask_ids = np.full(len(paths), -1, dtype=np.int64)
+    mask_ids[masked] = holes.masks.find(digests[masked])
     return Images(
         digests=digests,
         bad=bad,
@@ -140,24 +121,27 @@ def ingest(
         seconds=time.perf_counter() - started,
         decoded=decoded,
         hits=len(paths) - decoded - len(bad),
+        facts=facts,
+        holes=holes,
+        mask_ids=mask_ids,
     )
 
 
 def _collect(
-    reads: Iterable[_Read], store: RowStore, total: int, progress: Callable[[int, int], None] | None
+    reads: Iterable[_Read], buffer: _Buffer, total: int, progress: Callable[[int, int], None] | None
 ) -> tuple[NDArray[np.uint8], dict[int, str], int]:
     """Digests (N, 16), bad rows with reasons, and how many files were decoded; new pixels go to the store."""
     digests = np.zeros((total, 16), dtype=np.uint8)
     bad: dict[int, str] = {}
-    buffer, decoded = _Buffer(store), 0
+    decoded = 0
     for row, read in enumerate(reads):
         if read.reason is not None:
             bad[row] = read.reason
         else:
             digests[row] = np.frombuffer(read.digest, dtype=np.uint8)
-        if read.pixels is not None:
+        if read.found is not None:
             decoded += 1
-            buffer.add(read.digest, read.pixels)
+            buffer.add(read.digest, read.found)
         if progress is not None:
             progress(row + 1, total)
     buffer.flush()
@@ -205,11 +189,12 @@ def _read(path: Path, spec: InputSpec, known: set[bytes]) -> _Read:
     if digest in known:
         return _Read(digest=digest)
     try:
-        pixels = np.ascontiguousarray(decode(data, spec).transpose(2, 0, 1))
+        found = read_bands(data, spec) if spec.bands else read_colours(data, spec)
     except UndecodableError as error:
-        return _Read(reason=str(error))
+        hint = "; name its bands with --channels" if is_array_file(data) and not spec.bands else ""
+        return _Read(reason=f"{error}{hint}")
     known.add(digest)
-    return _Read(digest=digest, pixels=pixels)
+    return _Read(digest=digest, found=found)
 
 
 def _why(error: OSError) -> str:
@@ -224,22 +209,23 @@ def _why(error: OSError) -> str:
 
 
 class _Buffer:
-    """Decoded rows until they fill a shard."""
+    """Decoded images until they fill a shard."""
 
-    def __init__(self, store: RowStore) -> None:
-        self.store = store
+    def __init__(self, store: RowStore, holes: HoleStore) -> None:
+        self.store, self.holes = store, holes
         self.digests: list[bytes] = []
-        self.pixels: list[NDArray[np.uint8]] = []
+        self.found: list[Found] = []
         self.limit = max(1, _SHARD_BYTES // store.row_nbytes)
 
-    def add(self, digest: bytes, pixels: NDArray[np.uint8]) -> None:
+    def add(self, digest: bytes, found: Found) -> None:
         self.digests.append(digest)
-        self.pixels.append(pixels)
+        self.found.append(found)
         if len(self.digests) >= self.limit:
             self.flush()
 
     def flush(self) -> None:
         if self.digests:
             digests = np.frombuffer(b"".join(self.digests), dtype=np.uint8).reshape(-1, 16)
-            self.store.append(digests, torch.from_numpy(np.stack(self.pixels)))
-            self.digests, self.pixels = [], []
+            self.holes.append(digests, self.found)
+            self.store.append(digests, torch.from_numpy(np.stack([each.pixels for each in self.found])))
+            self.digests, self.found = [], []

@@ -105,10 +105,18 @@ class Light:
         )
 
     def __call__(self, images: Tensor, seed: int, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
-        """A view of each image, uint8 (B, C, H, W) with any number of channels; see `Augmenter`."""
+        """A view of each image (B, C, H, W) with any number of channels; see `Augmenter`."""
         height, width = images.shape[2:]
         numbers = _packed(self.draw(seed, keys, views), height / width, images.device)
-        return self._apply(images.float(), numbers).round_().clamp_(0, 255).to(torch.uint8)
+        # `_apply` writes to what it gets.
+        shown = self._apply(images.float() if images.dtype == torch.uint8 else images.clone(), numbers)
+        return shown.round_().clamp_(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else shown
+
+    def move(self, masks: Tensor, seed: int, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
+        """Masks, bool (B, C, H, W), where the view has what they mark: half of it, where it lies between pixels."""
+        height, width = masks.shape[2:]
+        numbers = _packed(self.draw(seed, keys, views), height / width, masks.device)
+        return warp(masks.float(), numbers[:, :6]) >= 0.5
 
     def _apply(self, values: Tensor, numbers: Tensor) -> Tensor:
         """Values (B, C, H, W) float32 in levels of 255 after everything, by numbers (B, 10)."""

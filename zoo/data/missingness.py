@@ -61,8 +61,15 @@ def _statistics(holes: NDArray[np.int64], sizes: NDArray[np.int64], share: float
     return found
 
 
-def sentence(column: str, target: str, found: Dependence | None) -> str:
-    """What the test says, in words; empty where there is nothing to test."""
+def sentence(column: str, target: str, found: Dependence | None, *, indicator: bool = True) -> str:
+    """What the test says, in words; empty where there is nothing to test.
+
+    Args:
+        column: that has the holes.
+        target: the label's column.
+        found: what the test gave.
+        indicator: whether a column could say what was missing.
+    """
     if found is None:
         return ""
     chance = "less than 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
@@ -70,5 +77,5 @@ def sentence(column: str, target: str, found: Dependence | None) -> str:
         return f"holes of {column!r} show no dependence on {target!r} (p {chance}, {found.how})"
     return (
         f"holes of {column!r} depend on {target!r} (p {chance}, {found.how}): leaving such rows out would shift the "
-        "classes; fill them, and consider +indicator"
+        f"classes; fill them{', and consider +indicator' if indicator else ''}"
     )

@@ -64,6 +64,7 @@ INDEX = {name: index for index, name in enumerate(NAMES)}
 COMMON = np.arange(INDEX["Invert"])
 """Indices of the fourteen that RandAugment and TrivialAugment choose from: all but Invert."""
 
+_MOVING = np.array([INDEX[name] for name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")])
 _DIRECTED = "ShearX ShearY TranslateX TranslateY Rotate Brightness Color Contrast Sharpness"
 _SIGNED = np.isin(NAMES, _DIRECTED.split())
 """Which have two directions."""
@@ -112,13 +113,25 @@ def operate(images: Tensor, operations: NDArray[np.int64], magnitudes: NDArray[n
     Images that get the same are computed together; an image's pixels do not depend on which those are.
 
     Raises:
-        ZooError: another number of channels.
+        ZooError: another number of channels, or raw units.
     """
-    if images.shape[1] not in (1, 3):
+    if images.shape[1] not in (1, 3) or images.dtype != torch.uint8:
+        kind = "8 bits" if images.dtype == torch.uint8 else "raw units"
         raise ZooError(
-            f"randaugment, autoaugment and trivialaugment take images of 1 or 3 channels, not {images.shape[1]}; "
-            "say --augment light"
+            "randaugment, autoaugment and trivialaugment take images of 8 bits and 1 or 3 channels, not of "
+            f"{kind} and {images.shape[1]}; say --augment light"
         )
+    return _grouped(images, operations, magnitudes)
+
+
+def move(masks: Tensor, operations: NDArray[np.int64], magnitudes: NDArray[np.float64]) -> Tensor:
+    """Masks, bool (B, C, H, W), after the same operations, of which only those move them that move pixels."""
+    still = ~np.isin(operations, _MOVING)
+    kept = np.where(still, INDEX["Identity"], operations), np.where(still, 0.0, magnitudes)
+    return _grouped(masks.to(torch.uint8), *kept).bool()
+
+
+def _grouped(images: Tensor, operations: NDArray[np.int64], magnitudes: NDArray[np.float64]) -> Tensor:
     kinds, group, counts = np.unique(
         np.stack([operations, magnitudes]), axis=1, return_inverse=True, return_counts=True
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.data.autoaugment import LEVELS, policies
 from zoo.data.hashing import numbers_of_images
-from zoo.data.operations import COMMON, INDEX, magnitudes, operate
+from zoo.data.operations import COMMON, INDEX, magnitudes, move, operate
 
 Operations = tuple[NDArray[np.int64], NDArray[np.float64]]
 """An operation for each of B images, indices into `NAMES` (B,), and their magnitudes (B,)."""
@@ -45,6 +45,13 @@ class _Policy(abc.ABC):
         for operations, strengths in self.draw(seed, keys, views, (height, width)):
             images = operate(images, operations, strengths)
         return images
+
+    def move(self, masks: Tensor, seed: int, keys: NDArray[np.uint8], views: NDArray[np.int64]) -> Tensor:
+        """Masks, bool (B, C, H, W), where the view has what they mark; what comes from outside is not marked."""
+        height, width = masks.shape[2:]
+        for operations, strengths in self.draw(seed, keys, views, (height, width)):
+            masks = move(masks, operations, strengths)
+        return masks
 
     def describe(self) -> dict[str, object]:
         """JSON values that say all that it does."""

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from zoo.data.draws import Strata, draw, fine_cells, too_few
 from zoo.data.folders import SPLIT_NAMES
+from zoo.data.images import Images
 from zoo.data.labels import label_holes, label_texts, natural_order
 from zoo.data.table import Table
+from zoo.data.training_images import TrainingImages
 from zoo.errors import DataError
 from zoo.registry.lookup import suggest
 from zoo.specs import ClassStatistics, CovariateColumns, Task, TrainView
@@ -215,15 +217,20 @@ def _how(
 
 
 def training_view(
-    table: Table, splits: Splits, tasks: Sequence[Task], covariates: CovariateColumns | None
+    table: Table,
+    splits: Splits,
+    tasks: Sequence[Task],
+    covariates: CovariateColumns | None,
+    images: Images | None = None,
 ) -> TrainView:
-    """What strategies and imputers may learn from: the training rows, their observed labels, their covariates.
+    """What strategies and imputers may learn from: training rows, their observed labels, their covariates and images.
 
     Args:
         table: the table that was split.
         splits: the split.
         tasks: tasks whose classes were fixed from these training rows.
         covariates: of the training rows alone, in the order of `splits.train`, or None.
+        images: of all rows, of which the view gives those of the training rows; None where nobody asks for them.
 
     Raises:
         DataError: a class of a task has no training row.
@@ -238,4 +245,5 @@ def training_view(
             statistics[task.name] = ClassStatistics(task=task, counts=tuple(seen[name] for name in task.classes))
         except ValueError as error:
             raise DataError(f"target {error}") from None
-    return TrainView(SPLITTERS_SEAL, rows=splits.train, statistics=statistics, covariates=covariates)
+    own = None if images is None else TrainingImages(images, splits.train)
+    return TrainView(SPLITTERS_SEAL, rows=splits.train, statistics=statistics, covariates=covariates, images=own)

@@ -95,6 +95,7 @@ def _facts(description: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple
     backbone, training, freeze = description["backbone"], run.get("training", {}), run.get("freeze", {})
     answers = run.get("imbalance", [])
     strategy = "; ".join(f"{each['target']}: {each['strategy']}" for each in answers)
+    fills = "; ".join(f"{each['kind']}: {each['imputer']}" for each in run.get("imputation", []))
     return [
         ("backbone", backbone["name"]),
         ("weights it started from", f"{backbone['weights']}, from {_source(backbone)}"),
@@ -103,6 +104,7 @@ def _facts(description: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple
         ("freeze policy", _stated(freeze, "policy")),
         ("frozen part", _stated(freeze, "verified")),
         ("answer to class imbalance", strategy or ("none" if "imbalance" in run else UNKNOWN)),
+        *([("answer to holes", f"{fills}; what goes in has none")] if fills else []),
         ("epochs", _stated(training, "epochs")),
         ("best epoch", f"{_stated(training, 'best_epoch')}, chosen by {_stated(training, 'metric')}"),
         ("optimiser", _stated(training, "optimiser")),

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from zoo.data.ingest import Images, ingest
+from zoo.data.images import Images
+from zoo.data.ingest import ingest
 from zoo.data.table import Table, read_table, table_of_images
 from zoo.deployment.graphs import Loaded
-from zoo.deployment.served import raw_columns
+from zoo.deployment.served import raw_columns, served_dtype
 from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
+from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
 
 IMAGES = 8
@@ -38,7 +40,7 @@ class Sample:
     """Inputs of an exported file, and what the run makes of them.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: (N, C, H, W), see `served_dtype`.
         covariates: float64 (N, columns), or None.
         wanted: probabilities float64 (N, K) of the run by task, computed in float32.
         rounding: largest difference of those from what the run itself predicts, where it computes in bf16; else 0.
@@ -90,7 +92,7 @@ def take_sample(folder: Path, artifact: Artifact, run: Mapping[str, Any]) -> Sam
         if artifact.covariates is not None:
             whole, _, _ = Covariates.load(artifact.covariates, artifact.imputers).complete(table.take(rows))
             covariates = raw_columns(Covariates.load(artifact.covariates, artifact.imputers).encoder.schema, whole)
-        pixels = images.pixels(rows)
+        pixels = images.pixels(rows).to(served_dtype(artifact))
     return Sample(images=pixels, covariates=covariates, wanted=wanted, rounding=rounding, what=what)
 
 
@@ -103,7 +105,9 @@ def _images(
     try:
         table, what = _own_table(folder, artifact, run), "held-out images of the run's data"
         images = ingest(table.paths, spec, work / "pixels", workers=1)
-        rows = np.flatnonzero(images.ids >= 0)
+        filling = Filling.load(artifact.imputers)
+        rows = np.setdiff1d(np.flatnonzero(images.ids >= 0), list(filling.unfilled(images)))
+        images = filling.apply(images, rows, work / "pixels")
         lost = "" if len(rows) else "none of them can be read"
     except (ZooError, OSError, KeyError, TypeError) as error:
         lost = str(error).split("\n")[0] if isinstance(error, ZooError) else "its record does not say where they are"

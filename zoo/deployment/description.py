@@ -10,8 +10,10 @@ import numpy as np
 
 from zoo.data.covariates import CovariateEncoder
 from zoo.deployment.libraries import Origin
+from zoo.deployment.served import served_dtype
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
+from zoo.run.filling import ORDER
 from zoo.specs import InputSpec
 
 FORMAT = 1
@@ -70,17 +72,21 @@ def describe(
 
 def _inputs(artifact: Artifact, kind: str, batch: int | None) -> dict[str, Any]:
     spec = artifact.model.view.input
-    dtype = "float32" if kind == "safetensors" else "uint8"
+    dtype = "float32" if kind == "safetensors" else str(served_dtype(artifact)).removeprefix("torch.")
+    names = list(spec.bands) or "RGB"
     found: dict[str, Any] = {
-        "images": {"dtype": dtype, "shape": [batch or "batch", spec.channels, *spec.size], "channels": "RGB"}
+        "images": {"dtype": dtype, "shape": [batch or "batch", spec.channels, *spec.size], "channels": names}
     }
+    filled = {each.fills: each.name for each in artifact.imputers if each.fills in ORDER}
+    if filled:
+        found["images"]["holes"] = {"filled_by": filled, "nodata": spec.nodata}
     if artifact.covariates is not None:
         columns = covariate_columns(artifact)
         found["covariates"] = {
             "dtype": "float64",
             "shape": [batch or "batch", len(columns)],
             "columns": columns,
-            "imputer": artifact.imputers[0][0],
+            "imputer": Covariates.load(artifact.covariates, artifact.imputers).imputer,
         }
     return found
 
@@ -121,14 +127,15 @@ def steps(spec: InputSpec, *, inside: bool) -> list[str]:
             f"short), {spec.interpolation}, as Pillow does",
             f"cut the central {width} x {height} pixels (width x height); left = round((w - {width}) / 2), top alike",
         ]
-    normalise = f"{_listed(spec.mean)} subtracted from values in [0, 1] and divided by {_listed(spec.std)}, by channel"
+    unit = "values in [0, 1]" if spec.full == 255.0 else "values in the files' own units"
+    normalise = f"{_listed(spec.mean)} subtracted from {unit} and divided by {_listed(spec.std)}, by channel"
     last = f"the file itself does the rest: {normalise}" if inside else f"float32: {normalise}"
-    return [
-        "decode the first frame, turn it upright as EXIF says, convert to RGB (transparency dropped)",
-        *resize,
-        "channels first: (3, height, width), values 0 to 255",
-        last,
-    ]
+    decode = "decode the first frame, turn it upright as EXIF says, convert to RGB (transparency dropped)"
+    shape = "channels first: (3, height, width), values 0 to 255"
+    if spec.bands:
+        decode = f"read the bands {', '.join(spec.bands)} in this order, {spec.dtype}, and fill what is missing in them"
+        shape = f"channels first: ({spec.channels}, height, width), in the files' own units"
+    return [decode, *resize, shape, last]
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -43,7 +43,7 @@ def require_onnx(*, check: bool) -> None:
 
 
 def trace(
-    served: ServedModel, channels: int, size: tuple[int, int], columns: int, batch: int | None
+    served: ServedModel, channels: int, size: tuple[int, int], columns: int, batch: int | None, dtype: torch.dtype
 ) -> ExportedProgram:
     """The program of a served model.
 
@@ -53,12 +53,13 @@ def trace(
         size: height and width of the images in pixels.
         columns: of raw covariates; 0 where there are none.
         batch: number of images, or None for any.
+        dtype: of the images.
 
     Raises:
         ZooError: torch.export cannot follow the network; says why, and what else there is.
     """
     rows = batch or 2  # of one row torch.export takes the number for a constant
-    images = torch.randint(0, 256, (rows, channels, *size), dtype=torch.uint8, generator=_seeded())
+    images = torch.randint(0, 256, (rows, channels, *size), dtype=torch.uint8, generator=_seeded()).to(dtype)
     arguments = (images, torch.zeros(rows, columns, dtype=torch.float64)) if columns else (images,)
     shapes = None if batch else ({0: Dim("batch", min=1)},) * len(arguments)
     try:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoo.data.covariates import CovariateEncoder, CovariateSchema
 from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
+from zoo.run.saved_imputers import of_kind
 from zoo.specs import CovariateColumns
 
 
@@ -55,6 +56,12 @@ def raw_columns(schema: CovariateSchema, columns: CovariateColumns) -> Tensor:
     return torch.stack([next(numbers if kind == "numeric" else codes) for kind in schema.kinds], dim=1)
 
 
+def served_dtype(artifact: Artifact) -> torch.dtype:
+    """Of the images that go in: float32 where their units are not those of 8 bits, or a channel may be filled in."""
+    fractions = artifact.model.view.input.dtype != "uint8" or of_kind(artifact.imputers, "channels") is not None
+    return torch.float32 if fractions else torch.uint8
+
+
 class ServedModel(nn.Module):
     """Normalisation, backbone, heads, the correction of the logits, softmax: what `zoo predict` does after decoding.
 
@@ -75,8 +82,8 @@ class ServedModel(nn.Module):
         self.network = artifact.model
         self.softmax = softmax
         self.tasks = tuple(task.name for task in artifact.tasks)
-        self.register_buffer("mean", 255.0 * torch.tensor(spec.mean).view(1, -1, 1, 1))
-        self.register_buffer("std", 255.0 * torch.tensor(spec.std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(spec.zero).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.spread).view(1, -1, 1, 1))
         self.encode = CovariateInput(CovariateEncoder.from_json(artifact.covariates)) if artifact.covariates else None
         for place, task in enumerate(artifact.tasks):
             bias = artifact.logit_bias.get(task.name) or (0.0,) * task.outputs
@@ -87,7 +94,7 @@ class ServedModel(nn.Module):
         """Probabilities or logits float32 (B, K) by task.
 
         Args:
-            images: uint8 (B, channels, H, W), decoded, resized and cropped.
+            images: uint8 or float32 (B, channels, H, W), see `served_dtype`; decoded, resized, cropped, without holes.
             covariates: float64 (B, columns) where the run has some, see `raw_columns`.
         """
         encoded = None if self.encode is None or covariates is None else self.encode(covariates)

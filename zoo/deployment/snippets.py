@@ -27,8 +27,18 @@ _CENTER = """\
     image = image.crop((left, top, left + {width}, top + {height}))"""
 
 
+_BANDS = """\
+import numpy as np
+
+# Bands {bands} of {dtype} files, in their own units, resized and cropped as above, without holes.
+# images has the shape (B, *{shape}) and the dtype that "What goes in" states.
+images = np.load("images.npy")"""
+
+
 def prepare(spec: InputSpec) -> str:
-    """From files to `images`, uint8 (B, 3, H, W)."""
+    """From files to `images`, uint8 (B, 3, H, W), or what named bands are to be like."""
+    if spec.bands:
+        return _BANDS.format(bands=", ".join(spec.bands), dtype=spec.dtype, shape=(spec.channels, *spec.size))
     height, width = spec.size
     resampling = f"Image.Resampling.{spec.interpolation.upper()}"
     if spec.crop == "squash":

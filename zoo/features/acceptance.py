@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.features.prefix import Prefix
 from zoo.probe import remembered
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.errors import IntegrityError, ZooError
 from zoo.features.acceptance import Compute, accept, accept_once
 from zoo.features.boundary import Boundary

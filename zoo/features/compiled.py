@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.features.choose import Decision
 from zoo.features.prefix import Prefix
 from zoo.probe import device_name, race, remembered

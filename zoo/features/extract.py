@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo.data.augment import Augmenter
 from zoo.data.cache import make_room
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.data.store import RowStore
 from zoo.features.memory import check_memory
 from zoo.features.onward import Earlier
@@ -145,7 +145,7 @@ def _store(prefix: Prefix, digest: str, cache: Path, view: View | None) -> RowSt
 
 def _addresses(images: Images, rows: NDArray[np.int64], view: View | None) -> NDArray[np.uint8]:
     """Under which rows stand in the store, uint8 (N, 16)."""
-    return images.digests[rows] if view is None else view.augmenter.addresses(images.digests[rows], rows)
+    return images.keys[rows] if view is None else view.augmenter.addresses(images.keys[rows], rows)
 
 
 def _unchanged(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.data.decode import DECODE_VERSION
 from zoo.errors import IntegrityError
 from zoo.features.calls import Run
 from zoo.features.cut import Cut, capture
@@ -67,9 +68,9 @@ class Recipe:
 
 
 def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images (B, C, H, W) to normalised ones of `dtype`; computed in float32, on the images' device."""
-    mean = torch.tensor(spec.mean, device=images.device).view(1, -1, 1, 1) * 255.0
-    std = torch.tensor(spec.std, device=images.device).view(1, -1, 1, 1) * 255.0
+    """Images (B, C, H, W) in raw units to normalised ones of `dtype`; computed in float32, on the images' device."""
+    mean = torch.tensor(spec.zero, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(spec.spread, device=images.device).view(1, -1, 1, 1)
     return images.float().sub_(mean).div_(std).to(dtype)
 
 
@@ -264,7 +265,7 @@ class Prefix:
             return self._compute(example)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Rows (B, *shape) of the prefix's dtype, on its device, from uint8 images (B, C, H, W)."""
+        """Rows (B, *shape) of the prefix's dtype, on its device, from images (B, C, H, W) in raw units."""
         if not self.recipe.compiled:
             return self._rows(images, self._compute)
         with silent():
@@ -298,6 +299,8 @@ class Prefix:
             "resize": self.spec.resize,
             "crop": self.spec.crop,
             "interpolation": self.spec.interpolation,
+            "decode": DECODE_VERSION,
+            **{name: getattr(self.spec, name) for name in ("full", "nodata", "bands", "file_bands", "dtype", "layout")},
             "precision": self.recipe.precision,
             "channels_last": self.recipe.channels_last,
             "folded": self.folded,

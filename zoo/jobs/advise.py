@@ -303,4 +303,5 @@ def _thumbnails(found: Mapping[str, Any], data: _Data) -> dict[int, bytes]:
         for side in ("first", "second")
     ]
     rows = sorted({each["row"] for each in (*shown, *found["labels"]["rows"][:SHOWN])})
-    return {row: thumbnail_of(data.job.data.images.pixels(np.array([row]))[0]) for row in rows}
+    images = data.job.data.images
+    return {row: thumbnail_of(images.pixels(np.array([row]))[0], images.spec) for row in rows}

@@ -178,7 +178,11 @@ def _store_title(entry: Entry) -> str:
     size = "x".join(map(str, key.get("size", ())))
     if entry.kind == "images":
         crop = f"center crop of {key.get('resize')}" if key.get("crop") == "center" else str(key.get("crop"))
-        return f"{size}, {key.get('interpolation')}, {crop}"
+        if key.get("kind") == "filled":
+            return f"{size}, holes filled"
+        beside = "" if key.get("kind") == "pixels" else f", {key.get('kind')}"
+        bands = f", {' '.join(key['bands'])}" if key.get("bands") else ""
+        return f"{size}, {key.get('interpolation')}, {crop}{bands}{beside}"
     boundary = key.get("boundary")
     where = f"before {', '.join(map(str, boundary))}" if boundary else str(key.get("kind"))
     parts = [backbone_of(entry) or "unnamed backbone", where, size, str(key.get("precision"))]

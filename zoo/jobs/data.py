@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,25 @@ import torch
 
 from zoo.config import TrainConfig
 from zoo.data.bad_files import BadFileDecision, apply_bad_files
+from zoo.data.band_statistics import with_statistics
+from zoo.data.bands import check_nodata, file_bands, pixel_type
 from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema, missing_cells
 from zoo.data.drop_rows import drop_rows
 from zoo.data.hole_counts import count_holes
-from zoo.data.ingest import Images, ingest
+from zoo.data.images import Images
+from zoo.data.ingest import ingest
 from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.errors import DataError, OptionError
+from zoo.jobs.image_holes import hole_columns, refuse_needless, refuse_unknown_channels, told
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.metrics.choice import check_defined
 from zoo.run.covariates import Covariates, Imputing, parse_imputing
-from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
+from zoo.run.filling import ORDER, Filling
+from zoo.specs import HOLE_KINDS, CovariateColumns, Holes, InputSpec, Target, Task, TrainView, parse_assignment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,8 @@ class Prepared:
         table: all rows, those with bad files included; positions elsewhere are positions in it.
         encoded: covariates float32 (N, C) of every row, or None.
         filled: holes filled, by covariate.
+        filling: what fills pixels and channels; it did so in `images`.
+        normalised: which channels are normalised by the training rows, in a sentence; empty where none is.
         warnings: sentences for the report.
     """
 
@@ -50,6 +57,8 @@ class Prepared:
     covariates: Covariates | None
     encoded: torch.Tensor | None
     filled: Mapping[str, int]
+    filling: Filling
+    normalised: str
     warnings: tuple[str, ...]
 
 
@@ -86,12 +95,14 @@ def prepare(
         OptionError: an imputer that there is not.
     """
     asked = parse_imputing(config.impute)
+    if spec.bands and parent is None:
+        spec = replace(spec, dtype=pixel_type(table.paths, spec))
+        check_nodata(spec.nodata, spec.dtype)
     with reporter.bar("reading images", "images") as progress:
         images = ingest(table.paths, spec, cache / "images", workers=config.workers, progress=progress)
     room = make_room(cache)
-    bad = apply_bad_files(
-        table, images.bad, config.bad_files, max_share=config.max_bad, max_class_share=config.max_bad_class
-    )
+    refuse_needless(images, asked.calls)
+    bad = _usable(config, table, images, parent.filling if parent else Filling.planned(asked.calls))
     shares: dict[str, Any] = {"test": config.test_fraction, "val": config.val_fraction, "seed": config.seed}
     known = parent.known(images.digests) if parent else None
     splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
@@ -111,7 +122,12 @@ def prepare(
     before = parent.covariates if parent else None
     schema = before.encoder.schema if before else fix_schema(table, splits.train)
     raw, said = columns(table.take(splits.train), schema) if schema else (None, ())
-    view = training_view(table, splits, _observed(tasks, seen), raw)
+    refuse_unknown_channels(images, splits)
+    images, normalised = (images, "") if parent else with_statistics(images, splits.train)
+    view = training_view(table, splits, _observed(tasks, seen), raw, images)
+    filling = parent.filling if parent else Filling.fit(asked.calls, view, config.seed)
+    with reporter.bar("filling holes in images", "images") as progress:
+        images = filling.apply(images, used, cache / "images", progress)
     covariates = encoded = None
     filled: dict[str, int] = {}
     if schema is not None:
@@ -119,8 +135,8 @@ def prepare(
         covariates = before or Covariates.fit(schema, view, call, config.seed, indicator=asked.indicator)
         encoded, more, filled = covariates.encode(table)
         said = tuple(dict.fromkeys((*said, *more)))
-    elif config.impute:
-        raise_unused(asked.calls, config.impute[0])
+    else:
+        refuse_unused(config.impute)
     return Prepared(
         table=table,
         images=images,
@@ -133,7 +149,41 @@ def prepare(
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=(*warnings, *dropped, *said, *_copies(images, splits), *images.store.problems, *room),
+        filling=filling,
+        normalised=normalised,
+        warnings=(
+            *warnings,
+            *dropped,
+            *said,
+            *told(images, splits, filling),
+            *_copies(images, splits),
+            *images.problems,
+            *room,
+        ),
+    )
+
+
+def with_bands(spec: InputSpec, config: TrainConfig, bands: Sequence[str]) -> InputSpec:
+    """The input of a network that reads these bands, empty for ordinary pictures, and the value of missing pixels.
+
+    Their type, and means that nobody knows beforehand, are found when they are read.
+    """
+    if not bands:
+        return replace(spec, nodata=config.nodata)
+    names = file_bands(config.channels, bands)
+    return replace(spec, bands=tuple(bands), file_bands=names, layout=config.layout, nodata=config.nodata)
+
+
+def _usable(config: TrainConfig, table: Table, images: Images, filling: Filling) -> BadFileDecision:
+    """Which rows can be used: their files can be read, and holes without a value in them are filled."""
+    holed = filling.unfilled(images)
+    return apply_bad_files(
+        table,
+        images.bad | holed,
+        config.bad_files,
+        max_share=config.max_bad,
+        max_class_share=config.max_bad_class,
+        advice="fill what is missing (--impute pixels=NAME, --impute channels=NAME)" if holed else "",
     )
 
 
@@ -178,7 +228,13 @@ def _holes(table: Table, images: Images, raw: CovariateColumns | None) -> Holes:
     if raw is not None:
         names, cells = (*raw.numeric_names, *raw.categorical_names), missing_cells(raw)
         masks = cells[:, [names.index(name) for name in table.roles.covariates]]
-    return Holes(files=images.bad, covariates=masks, labels=label_holes(table))
+    return Holes(
+        files=images.bad,
+        pixels=images.missing_pixels,
+        channels=images.missing_channels,
+        covariates=masks,
+        labels=label_holes(table),
+    )
 
 
 def holes_json(data: Prepared) -> list[dict[str, Any]]:
@@ -189,15 +245,24 @@ def holes_json(data: Prepared) -> list[dict[str, Any]]:
         missing |= dict(zip(table.roles.covariates, held.covariates.T, strict=True))
     unread = np.zeros(len(table), dtype=bool)
     unread[list(held.files)] = True
-    return count_holes(table, data.tasks[0], data.splits, {**missing, table.roles.image: unread})
+    missing |= {table.roles.image: unread, **hole_columns(data.images, table.roles.image)}
+    return count_holes(table, data.tasks[0], data.splits, missing)
 
 
-def raise_unused(calls: Mapping[str, Any], option: str) -> None:
-    """Refuse imputers for holes that the run cannot have."""
-    if not calls:
-        raise OptionError("the run has no covariates; name columns with --covariate", text=option, column=0)
-    kind, call = next(iter(calls.items()))
-    call.fail(f"{call.name} fills {kind}, but the run has none; name columns with --covariate")
+def refuse_unused(options: Sequence[str]) -> None:
+    """Refuse answers to holes in covariates where there are none.
+
+    Raises:
+        OptionError: at the option.
+    """
+    for option in options:
+        kind, (call, *_) = parse_assignment(option)
+        if kind not in ORDER:
+            raise OptionError(
+                f"{call.name} is about covariates, and the run has no covariates; name columns with --covariate",
+                text=option,
+                column=0,
+            )
 
 
 def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
@@ -220,7 +285,7 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
         },
         "counts": label_counts(table, data.tasks, data.splits),
         "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, missing, strict=True)},
-        "rows_with_holes": {kind: data.holes.count(kind) for kind in ("files", "covariates", "labels")},
+        "rows_with_holes": {kind: data.holes.count(kind) for kind in HOLE_KINDS},
         "holes": holes_json(data),
         "bad_files": [
             {"image": table.frame[table.roles.image][row], "reason": reason} for row, reason in data.bad.dropped.items()

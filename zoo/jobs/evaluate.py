@@ -61,7 +61,14 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
     artifact = load_artifact(config.run)
     table = _table(config, artifact)
     inference = start(
-        artifact, table, config.bad_files, device=config.device, workers=config.workers, reporter=reporter
+        artifact,
+        table,
+        config.bad_files,
+        device=config.device,
+        workers=config.workers,
+        reporter=reporter,
+        channels=config.channels,
+        layout=config.layout,
     )
     labels = _labels(table, artifact.tasks)
     rows, which = _rows(config, inference, labels)
@@ -72,7 +79,7 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
         frame = prediction_frame(table, rows, probabilities, artifact.tasks, labels=held)
         write_whole(Path(config.out), frame.write_csv())
     metrics = {task: splits["scored"] for task, splits in found.items() if "scored" in splits}
-    dropped = (f"{len(inference.dropped)} files could not be read and were left out",) if inference.dropped else ()
+    dropped = (f"{len(inference.dropped)} files could not be used and were left out",) if inference.dropped else ()
     return Evaluation(metrics=metrics, rows=len(rows), which=which, warnings=(*said, *dropped))
 
 

@@ -15,7 +15,7 @@ from zoo.deployment.checking import Check, Sample, check, take_sample
 from zoo.deployment.description import describe
 from zoo.deployment.graphs import Loaded, load_onnx, load_torch, require_onnx, trace, write_onnx, write_torch
 from zoo.deployment.libraries import Origin, origin_of
-from zoo.deployment.served import ServedModel, merge_adapters
+from zoo.deployment.served import ServedModel, merge_adapters, served_dtype
 from zoo.deployment.states import config_of, load_state, state_of, write_state
 from zoo.errors import RunError, ZooError
 from zoo.registry.near import suggest
@@ -200,7 +200,7 @@ def _graph(job: _Job, path: Path) -> tuple[Callable[[], Loaded], str]:
     """Write a graph; how to load it."""
     spec = job.artifact.model.view.input
     columns = len(job.artifact.covariates["names"]) if job.artifact.covariates else 0
-    program = trace(job.served, spec.channels, spec.size, columns, job.batch)
+    program = trace(job.served, spec.channels, spec.size, columns, job.batch, served_dtype(job.artifact))
     if job.kind == "torch":
         write_torch(program, path, job.description)
         return lambda: load_torch(path), ""

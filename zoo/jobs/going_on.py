@@ -10,6 +10,7 @@ from pathlib import Path
 from zoo.config import TrainConfig
 from zoo.errors import RunError, ZooError
 from zoo.features.choose import Decision
+from zoo.jobs.inference import with_file_bands
 from zoo.jobs.parent import Parent
 from zoo.model.adapt import adapt_input
 from zoo.model.load import in_full, one_head
@@ -17,6 +18,7 @@ from zoo.model.view import find_entry, split_name
 from zoo.run.artifact import Artifact, load_artifact
 from zoo.run.covariates import Covariates
 from zoo.run.files import read_json
+from zoo.run.filling import Filling
 from zoo.run.uses import read_splits
 from zoo.specs import InputSpec
 
@@ -39,6 +41,7 @@ def read_parent(config: TrainConfig) -> Parent | None:
     view = adapt_input(model.view, size=config.size)
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
+    view = replace(view, input=with_file_bands(view.input, config.channels, config.layout))
     model.view = replace(view, weights=f"run {folder.resolve().name}")
     with (folder / "model.safetensors").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -48,6 +51,7 @@ def read_parent(config: TrainConfig) -> Parent | None:
         digest=digest,
         model=model,
         covariates=None if covariates is None else Covariates.load(covariates, artifact.imputers),
+        filling=Filling.load(artifact.imputers),
         splits=read_splits(folder),
         tag=artifact.tag,
         data=read_json(folder / "run.json")["data"],
@@ -57,7 +61,7 @@ def read_parent(config: TrainConfig) -> Parent | None:
 
 def _said(folder: Path, before: InputSpec, now: InputSpec, artifact: Artifact) -> Iterator[Decision]:
     """What is not taken over as it was."""
-    if now != before:
+    if (now.size, now.crop) != (before.size, before.crop):
         choice = f"{now.size[0]} x {now.size[1]} pixels, {now.crop}"
         why = f"{folder} took {before.size[0]} x {before.size[1]} pixels, {before.crop}: its predictions are others now"
         yield Decision(what="other images", choice=choice, why=why)
@@ -94,6 +98,8 @@ def _refuse_other(config: TrainConfig, folder: Path, artifact: Artifact) -> None
         )
     if config.impute:
         raise ZooError(f"--impute {config.impute[0]}: holes are filled as {folder} learned to; leave it out")
+    if config.nodata not in (None, model.view.input.nodata):
+        raise ZooError(f"--nodata {config.nodata}: missing pixels are known as {folder} knows them; leave it out")
     if config.fitter == "ridge":
         raise ZooError(
             f"--fitter ridge solves for a head anew, whatever that of {folder} is; use another, or put a new head on "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.bad_files import apply_bad_files
+from zoo.data.bands import file_bands
 from zoo.data.files import read_file
-from zoo.data.ingest import Images, ingest
+from zoo.data.images import Images
+from zoo.data.ingest import ingest
 from zoo.data.table import Table
 from zoo.disk import cache_folder
 from zoo.errors import DataError
@@ -21,8 +23,10 @@ from zoo.jobs.progress import Reporter
 from zoo.probe import pick_device, reuse_memory
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
+from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
 from zoo.run.prior import with_prior
+from zoo.specs import InputSpec, Layout
 
 BadFiles = Literal["stop", "drop"]
 
@@ -34,6 +38,7 @@ class Inference:
     Attributes:
         rows: positions of the readable images, int64 (N,).
         dropped: row -> reason, for images left out.
+        said: sentences about holes in the images.
     """
 
     artifact: Artifact
@@ -42,6 +47,7 @@ class Inference:
     images: Images
     rows: NDArray[np.int64]
     dropped: Mapping[int, str]
+    said: tuple[str, ...]
     reporter: Reporter
 
     def probabilities(
@@ -53,6 +59,7 @@ class Inference:
         """
         with self.reporter.bar("predicting", "images") as progress:
             found, said = self.pipeline.probabilities(self.table, self.images, rows, progress)
+        said = (*self.said, *said)
         if prior is None:
             return found, said
         found, more = with_prior(found, self.artifact, prior)
@@ -67,6 +74,18 @@ def image_column(run: Path, data: str, given: str | None) -> str | None:
     return stated if stated in read_file(Path(data)).columns else None
 
 
+def with_file_bands(spec: InputSpec, names: Sequence[str], layout: Layout | None) -> InputSpec:
+    """A run's input for files whose bands have these names in this order; as in training where none are given.
+
+    Raises:
+        DataError: the run reads ordinary pictures, or none of these bands.
+    """
+    if (names or layout) and not spec.bands:
+        raise DataError("the run reads ordinary pictures; leave out --channels and --layout")
+    named = file_bands(names, spec.bands) if names else spec.file_bands
+    return replace(spec, file_bands=named, layout=layout or spec.layout)
+
+
 def start(
     artifact: Artifact,
     table: Table,
@@ -75,10 +94,13 @@ def start(
     device: str | None,
     workers: int | None,
     reporter: Reporter,
+    channels: Sequence[str] = (),
+    layout: Layout | None = None,
 ) -> Inference:
     """Make a run ready here and read the images of a table.
 
-    Files that cannot be read stop it or, with `drop`, are left out however many they are: nothing is learned here.
+    `channels` and `layout` say of these files what they do in training, where they differ. Files that cannot be read
+    stop it or, with `drop`, are left out however many they are: nothing is learned here.
 
     Raises:
         DataError: files that cannot be read, or no image at all.
@@ -87,13 +109,31 @@ def start(
         raise DataError(f"--workers must be positive, not {workers}")
     cache = cache_folder()
     reuse_memory()
+    spec = with_file_bands(artifact.model.view.input, channels, layout)
+    artifact.model.view = replace(artifact.model.view, input=spec)
     pipeline = Pipeline(artifact, pick_device(device), cache)
     with reporter.bar("reading images", "images") as progress:
-        images = ingest(table.paths, artifact.model.view.input, cache / "images", workers=workers, progress=progress)
-    decision = apply_bad_files(table, images.bad, bad_files, max_share=1.0, max_class_share=1.0)
+        images = ingest(table.paths, spec, cache / "images", workers=workers, progress=progress)
+    filling = Filling.load(artifact.imputers)
+    holed = filling.unfilled(images)
+    decision = apply_bad_files(
+        table,
+        images.bad | holed,
+        bad_files,
+        max_share=1.0,
+        max_class_share=1.0,
+        advice="train with --impute pixels=NAME or --impute channels=NAME for what is missing" if holed else "",
+    )
     rows = np.flatnonzero(decision.usable)
     if not len(rows):
-        raise DataError(f"{table.name}: none of its {len(table)} images can be read")
+        raise DataError(f"{table.name}: none of its {len(table)} images can be {'used' if holed else 'read'}")
+    with reporter.bar("filling holes in images", "images") as progress:
+        images = filling.apply(images, rows, cache / "images", progress)
+    said = tuple(
+        f"{count} images lack {kind}; {name} filled them as it learned to in training"
+        for kind, name in filling.names.items()
+        if (count := images.filled_rows(kind))
+    )
     return Inference(
         artifact=artifact,
         pipeline=pipeline,
@@ -101,5 +141,6 @@ def start(
         images=images,
         rows=rows,
         dropped=decision.dropped,
+        said=said,
         reporter=reporter,
     )

@@ -75,7 +75,8 @@ class Job:
         for name, answer in self.answers.items():
             if answer.class_transforms:
                 common, labels = self.augmenter.steps if self.augmenter else (), hard_labels(self.data.targets[name])
-                return by_class(common, answer.class_transforms, labels.numpy(), self.config.seed)
+                spec = self.data.images.spec
+                return by_class(common, answer.class_transforms, labels.numpy(), self.config.seed, spec)
         return self.augmenter
 
     @property

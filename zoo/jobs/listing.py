@@ -169,8 +169,8 @@ def plugins_json() -> list[dict[str, Any]]:
                 "name": plugin.name,
                 "distribution": plugin.distribution,
                 "version": plugin.version,
-                "offers": {kind: [record.name for record in held] for kind, held in offers.items()},
-                "summaries": {kind: {each.name: each.summary for each in held} for kind, held in offers.items()},
+                "offers": {kind: [_label(record) for record in held] for kind, held in offers.items()},
+                "summaries": {kind: {_label(each): each.summary for each in held} for kind, held in offers.items()},
                 "disabled": plugin.disabled,
                 "failure": plugin.failure,
                 "clashes": {kind: names for kind, held in offers.items() if (names := _claimed(kind, held))},
@@ -184,4 +184,10 @@ def _claimed(kind: str, records: Sequence[Any]) -> list[str]:
     """Names among these that somebody else offers too, so that they are refused when somebody asks for them."""
     from zoo.registry.lookup import SHELVES
 
-    return [record.name for record in records if SHELVES[kind].claimed(record)]
+    return [_label(record) for record in records if SHELVES[kind].claimed(record)]
+
+
+def _label(record: Any) -> str:
+    """Its name; of an imputer with the kind of hole, as in `--impute pixels=mean`, because each kind has its names."""
+    fills = getattr(record, "fills", "")
+    return f"{fills}={record.name}" if fills else str(record.name)

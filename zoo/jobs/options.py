@@ -6,6 +6,7 @@ import math
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
+from zoo.data.bands import check_nodata, wanted_bands
 from zoo.errors import ZooError
 from zoo.group import started_with
 from zoo.metrics.choice import check_metric
@@ -52,6 +53,12 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     parse_imputing(config.impute)
+    if config.channels:
+        wanted_bands(config.channels)
+    else:
+        check_nodata(config.nodata, "uint8")
+    if config.layout and not config.channels and config.start is None:
+        raise ZooError("--layout is about .npy files of named bands; name them with --channels, or leave it out")
     for option in config.imbalance:
         _check_strategies(config, bound_target(option)[1])
     return schedule, head, augmentation

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.labels import label_texts
+from zoo.data.picture import picture_of
 from zoo.data.splits import Splits
 from zoo.features.prefix import Prefix
 from zoo.jobs.data import Prepared
@@ -27,7 +28,7 @@ from zoo.run.artifact import Artifact, clear, write_model
 from zoo.run.files import to_json, write_whole
 from zoo.run.pipeline import Pipeline, prediction_frame
 from zoo.run.uses import with_inherited
-from zoo.specs import Task
+from zoo.specs import InputSpec, Task
 from zoo.training.ledger import centred
 
 MISTAKES = 12
@@ -118,6 +119,7 @@ def artifact_of(job: Job, fitted: Fitted) -> Artifact:
     """What is saved of a trained model, and predicts."""
     model = job.model.cpu().eval()
     covariates, imputers = job.data.covariates.save() if job.data.covariates else (None, ())
+    imputers = (*imputers, *job.data.filling.save())
     return Artifact(
         model=model,
         tag=model.view.weights,
@@ -181,18 +183,18 @@ def _mistakes(data: Prepared, rows: NDArray[np.int64], frame: pl.DataFrame, task
             true=row[task.name],
             predicted=row[f"{task.name}.predicted"],
             probability=row[f"{task.name}.confidence"],
-            thumbnail=thumbnail_of(picture),
+            thumbnail=thumbnail_of(picture, data.images.spec),
         )
         for row, picture in zip(wrong.iter_rows(named=True), pictures, strict=True)
     ]
 
 
-def thumbnail_of(pixels: Tensor) -> bytes:
-    """A small JPEG file of one image, uint8 (3, H, W)."""
+def thumbnail_of(pixels: Tensor, spec: InputSpec) -> bytes:
+    """A small JPEG file of one image in raw units, (C, H, W)."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image = Image.fromarray(picture_of(pixels, spec).permute(1, 2, 0).contiguous().numpy())
     image.thumbnail((160, 160))
     image.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

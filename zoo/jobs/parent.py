@@ -20,6 +20,7 @@ from zoo.jobs.inference import image_column
 from zoo.model.grow import grow_heads
 from zoo.model.network import FineTuneModel
 from zoo.run.covariates import Covariates
+from zoo.run.filling import Filling
 from zoo.run.uses import uses_of
 from zoo.specs import Call, Task, TrainView
 from zoo.training.strategy import Answer
@@ -34,6 +35,7 @@ class Parent:
         digest: SHA-256 of its `model.safetensors`, hexadecimal.
         model: its backbone and heads, with the input of the run that goes on.
         covariates: its imputer and encoder, or None.
+        filling: what it learned about missing pixels and channels.
         splits: what it used each image file for, see `zoo.run.uses`.
         tag: of the weights that it started from.
         data: what its `run.json` says about its data.
@@ -44,6 +46,7 @@ class Parent:
     digest: str
     model: FineTuneModel
     covariates: Covariates | None
+    filling: Filling
     splits: pl.DataFrame
     tag: str
     data: Mapping[str, Any]

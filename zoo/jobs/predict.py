@@ -66,7 +66,14 @@ def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
     artifact = load_artifact(config.run)
     table = _table(config, artifact)
     inference = start(
-        artifact, table, config.bad_files, device=config.device, workers=config.workers, reporter=reporter
+        artifact,
+        table,
+        config.bad_files,
+        device=config.device,
+        workers=config.workers,
+        reporter=reporter,
+        channels=config.channels,
+        layout=config.layout,
     )
     probabilities, said = inference.probabilities(inference.rows, config.prior)
     frame = prediction_frame(inference.table, inference.rows, probabilities, inference.artifact.tasks)

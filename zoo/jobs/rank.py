@@ -50,7 +50,7 @@ CARRIED: tuple[str, ...] = (
     "size",
     "crop",
 )
-CARRIED += ("batch_size", "metric", "seed", "device", "weights")
+CARRIED += ("channels", "layout", "nodata", "impute", "batch_size", "metric", "seed", "device", "weights")
 """Options that a backbone's process gets as `zoo train` would."""
 
 

@@ -60,7 +60,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": {name: round(value, 3) for name, value in {**seconds, "total": total}.items()},
         "versions": versions(),
-        "plugins": plugins_of(job.model, [job.data.covariates.imputer] if job.data.covariates else []),
+        "plugins": plugins_of(job.model, [(each["kind"], each["imputer"]) for each in _imputation(job)]),
         "machine": _machine(job.device),
         "command": config,
         "from": job.parent.record if job.parent else None,
@@ -80,9 +80,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "decisions": [asdict(decision) for decision in fitted.decisions],
         "imbalance": _imbalance_json(job, fitted),
         "chosen_strategies": list(job.chosen),
-        "imputation": [{"kind": "covariates", "imputer": job.data.covariates.imputer, "filled": dict(job.data.filled)}]
-        if job.data.covariates
-        else [],
+        "imputation": _imputation(job),
         "training": {
             "epochs": job.config.epochs,
             "best_epoch": fitted.fit.best_epoch,
@@ -109,6 +107,17 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },
     }
+
+
+def _imputation(job: Job) -> list[dict[str, Any]]:
+    """By kind of hole, what fills it, and how many values or images it filled."""
+    data = job.data
+    found: list[dict[str, Any]] = []
+    if data.covariates:
+        found.append({"kind": "covariates", "imputer": data.covariates.imputer, "filled": dict(data.filled)})
+    for kind, name in data.filling.names.items():
+        found.append({"kind": kind, "imputer": name, "filled": {"images": data.images.filled_rows(kind)}})
+    return found
 
 
 def _intervals(outcome: Outcome) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import torch
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Augmenter
+from zoo.data.bands import wanted_bands
 from zoo.data.cache import cache_limit
 from zoo.data.table import Table
 from zoo.disk import cache_folder
@@ -22,7 +23,7 @@ from zoo.group import Group, join_group, own_rank, restarted
 from zoo.jobs.auto import asks, named, settled
 from zoo.jobs.batch import batch_rows
 from zoo.jobs.course import course_of
-from zoo.jobs.data import Prepared, prepare, read
+from zoo.jobs.data import Prepared, prepare, read, with_bands
 from zoo.jobs.fitting import fit
 from zoo.jobs.going_on import read_parent
 from zoo.jobs.job import Fitted, Job
@@ -104,7 +105,7 @@ def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "covariate")
+    several = ("imbalance", "impute", "target", "covariate", "channels")
     return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
 
 
@@ -233,6 +234,8 @@ def start_job(
     clock.lap("build")
     with group.in_turn():
         data = prepare(config, table, view.input, cache, reporter, parent)
+    if parent is None:
+        view = replace(view, input=data.images.spec)
     said = programs(named(config), [data.view.statistics(task.name) for task in data.tasks])
     course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
@@ -259,7 +262,7 @@ def start_job(
         cache=cache,
         reporter=reporter,
         batchnorm=batchnorm,
-        augmenter=Augmenter(augmentation, config.seed) if augmentation else None,
+        augmenter=Augmenter(augmentation, config.seed, spec=data.images.spec) if augmentation else None,
         parent=parent,
         group=group,
     )
@@ -329,9 +332,11 @@ def _view(config: TrainConfig, head: Call) -> BackboneView:
     assert config.backbone is not None  # noqa: S101 - `check_options` refuses it without --from
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # the same in every process, and in a run that goes on
-        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size))
+        bands = wanted_bands(config.channels) if config.channels else None
+        view = strip(adapt_input(build_view(config.backbone, config.weights), size=config.size, channels=bands))
     if config.crop:
         view = replace(view, input=replace(view.input, crop=config.crop))
+    view = replace(view, input=with_bands(view.input, config, bands or ()))
     feature_of(view, config.features, head)
     return view
 
@@ -351,6 +356,12 @@ def _data_decisions(data: Prepared) -> tuple[Decision, ...]:
     if data.covariates:
         filled = ", ".join(f"{name}: {count}" for name, count in data.filled.items()) or "no hole in these data"
         found.append(Decision(what="imputation of covariates", choice=data.covariates.imputer, why=filled))
+    if data.normalised:
+        found.append(Decision(what="normalisation", choice="learned from training rows", why=data.normalised))
+    for kind, name in data.filling.names.items():
+        found.append(
+            Decision(what=f"imputation of {kind}", choice=name, why=f"{data.holes.count(kind)} images lack some")
+        )
     return tuple(found)
 
 

@@ -111,7 +111,8 @@ def _mix(view: BackboneView, path: str, mixing: Tensor, *, reordered: bool) -> N
 
 
 def _mixed(kernel: Tensor, mixing: Tensor) -> Tensor:
-    return torch.einsum("cj,ojhw->ochw", mixing.to(kernel.device), kernel.double()).to(kernel.dtype)
+    mixed = torch.einsum("cj,ojhw->ochw", mixing.to(kernel.device), kernel.double())
+    return mixed.to(kernel.dtype).contiguous()  # einsum gives a view of another order, which torch.export warns of
 
 
 class _Used(TorchFunctionMode):

@@ -14,21 +14,36 @@ R = TypeVar("R", BackboneSource, HeadRecord, StrategyRecord, ImputerRecord, Data
 
 
 class Shelf(Generic[R]):
-    """The records of one kind from every plugin, by name; `distribution:name` tells two claimants apart."""
+    """The records of one kind from every plugin, by name; `distribution:name` tells two claimants apart.
 
-    def __init__(self, hook: str, kind: str) -> None:
+    Args:
+        hook: that yields them.
+        kind: in words, for errors.
+        fills: of imputers, the kind of hole; None for all. Each kind has names of its own.
+    """
+
+    def __init__(self, hook: str, kind: str, fills: str | None = None) -> None:
         self.hook = hook
         self.kind = kind
+        self.fills = fills
 
     def items(self) -> list[tuple[Plugin, R]]:
         """Every record with the plugin that yielded it."""
         return [
-            (plugin, cast("R", record)) for plugin in load_plugins() for record in plugin.records.get(self.hook, ())
+            (plugin, cast("R", record))
+            for plugin in load_plugins()
+            for record in plugin.records.get(self.hook, ())
+            if self.fills in (None, getattr(record, "fills", None))
         ]
 
     def names(self) -> list[str]:
         """Names of this kind, each once, sorted."""
         return sorted({record.name for _, record in self.items()})
+
+    def elsewhere(self, name: str) -> list[str]:
+        """Kinds of holes that an imputer of this name fills, where this shelf holds those of another kind."""
+        everything = Shelf[ImputerRecord](self.hook, self.kind).items() if self.fills else []
+        return sorted({record.fills for _, record in everything if record.name == name.rpartition(":")[2]})
 
     def get(self, name: str) -> R:
         """The record of this name.
@@ -41,7 +56,7 @@ class Shelf(Generic[R]):
 
     def claimed(self, record: R) -> bool:
         """Whether another plugin, or this one twice, offers the name of this record too."""
-        return sum(other.name == record.name for _, other in self.items()) > 1
+        return sum(claim(other) == claim(record) for _, other in self.items()) > 1
 
     def home(self, name: str) -> Plugin:
         """The plugin that offers the record of this name; raises as `get` does."""
@@ -73,6 +88,8 @@ class Shelf(Generic[R]):
         listed = f"there are {', '.join(known)}" if known else "no plugin offers one"
         homes = sorted({f"{plugin.distribution}:{bare}" for plugin, record in self.items() if record.name == bare})
         hint = f"; did you mean {' or '.join(homes)}?" if homes else suggest(bare, known)
+        if others := self.elsewhere(bare):
+            hint = f"; {bare} fills {' and '.join(others)}"
         return f"unknown {self.kind} {name!r}; {listed}{hint}{describe_failures()}"
 
     def of_call(self, call: Call) -> R:
@@ -83,15 +100,23 @@ class Shelf(Generic[R]):
             raise OptionError(str(error), text=call.text, column=call.column) from None
 
 
+def claim(record: Any) -> tuple[str, str]:
+    """What a record claims among those of its hook: its name, and of an imputer the kind of hole too."""
+    return getattr(record, "fills", ""), record.name
+
+
 SOURCES: Shelf[BackboneSource] = Shelf("zoo_backbones", "backbone source")
 HEADS: Shelf[HeadRecord] = Shelf("zoo_heads", "head")
 STRATEGIES: Shelf[StrategyRecord] = Shelf("zoo_imbalance_strategies", "imbalance strategy")
-IMPUTERS: Shelf[ImputerRecord] = Shelf("zoo_imputers", "imputer")
+IMPUTERS: dict[str, Shelf[ImputerRecord]] = {
+    fills: Shelf("zoo_imputers", f"imputer of {fills}", fills) for fills in ("covariates", "pixels", "channels")
+}
+"""By the kind of hole that they fill."""
 DATASETS: Shelf[DatasetRecord] = Shelf("zoo_datasets", "data set")
 SHELVES: dict[str, Shelf[Any]] = {
     "backbones": SOURCES,
     "heads": HEADS,
     "imbalance": STRATEGIES,
-    "imputers": IMPUTERS,
+    "imputers": Shelf[ImputerRecord]("zoo_imputers", "imputer"),
     "datasets": DATASETS,
 }

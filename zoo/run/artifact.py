@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -27,7 +26,8 @@ from zoo.model.load import assemble, in_full, one_head, strip
 from zoo.model.network import FineTuneModel
 from zoo.model.view import build_view
 from zoo.run.files import read_json, write_whole
-from zoo.run.provenance import missing, name_here, plugins_of
+from zoo.run.provenance import imputer_kind, missing, name_here, plugins_of
+from zoo.run.saved_imputers import SavedImputer
 from zoo.specs import Task
 
 FORMAT = 1
@@ -56,7 +56,7 @@ class Artifact:
         logit_bias: by task, added to the logits.
         log_prior: by task, centred: the class prior that the logits stand for then; runs of early versions state none.
         covariates: JSON of the covariate encoder, or None.
-        imputers: (name, JSON values, arrays) of each fitted imputer.
+        imputers: that were fitted, of covariates, pixels and channels.
         versions: of the libraries that made it.
     """
 
@@ -66,7 +66,7 @@ class Artifact:
     logit_bias: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     log_prior: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     covariates: Mapping[str, Any] | None = None
-    imputers: tuple[tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]], ...] = ()
+    imputers: tuple[SavedImputer, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -124,8 +124,8 @@ def serialise(artifact: Artifact) -> bytes:
         for name, tensor in model.backbone.state_dict().items()
     }
     tensors |= {f"heads.{k}": v.detach().cpu().contiguous().clone() for k, v in model.heads.state_dict().items()}
-    for index, (_, _, arrays) in enumerate(artifact.imputers):
-        tensors |= {f"imputers.{index}.{name}": torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    for index, own in enumerate(artifact.imputers):
+        tensors |= {f"imputers.{index}.{name}": torch.from_numpy(np.array(each)) for name, each in own.arrays.items()}
     spec = model.view.input
     header = {
         "format": FORMAT,
@@ -142,9 +142,9 @@ def serialise(artifact: Artifact) -> bytes:
         "logit_bias": artifact.logit_bias,
         "log_prior": artifact.log_prior,
         "covariates": artifact.covariates,
-        "imputers": [{"name": name, "values": values} for name, values, _ in artifact.imputers],
+        "imputers": [{"fills": own.fills, "name": own.name, "values": own.values} for own in artifact.imputers],
         "versions": artifact.versions,
-        "plugins": plugins_of(model, [name for name, _, _ in artifact.imputers]),
+        "plugins": plugins_of(model, [(own.fills, own.name) for own in artifact.imputers]),
     }
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in header.items()}
     content: bytes = save(tensors, metadata={**metadata, "format": str(FORMAT)})
@@ -227,15 +227,14 @@ def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Na
     return model.eval()
 
 
-def _imputers(
-    header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Names
-) -> tuple[tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]], ...]:
+def _imputers(header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Names) -> tuple[SavedImputer, ...]:
     found = []
     for index, stated in enumerate(json.loads(header["imputers"])):
         start = f"imputers.{index}."
         arrays = {name[len(start) :]: value.numpy() for name, value in tensors.items() if name.startswith(start)}
-        name = names.get(("imputer", stated["name"]), stated["name"])
-        found.append((name, stated["values"], arrays))
+        fills = stated.get("fills", "covariates")  # runs of the first releases filled no others
+        name = names.get((imputer_kind(fills), stated["name"]), stated["name"])
+        found.append(SavedImputer(fills=fills, name=name, values=stated["values"], arrays=arrays))
     return tuple(found)
 
 

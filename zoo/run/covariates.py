@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from zoo.data.covariates import CovariateEncoder, CovariateSchema, columns, fit_encoder, missing_cells
 from zoo.data.drop_rows import DropRows
@@ -16,12 +15,14 @@ from zoo.data.table import Table
 from zoo.errors import OptionError
 from zoo.registry.guard import fault, guarded
 from zoo.registry.lookup import IMPUTERS
+from zoo.registry.near import suggest
+from zoo.run.saved_imputers import SavedImputer, of_kind
 from zoo.specs import Call, CovariateColumns, FittedImputer, TrainView, bind, parse_assignment
+
+SHELF = IMPUTERS["covariates"]
 
 DEFAULT_IMPUTER = "mean"
 """Fitted where covariates are used and no imputer is named: an image may come to prediction without them."""
-
-SavedImputer = tuple[str, Mapping[str, Any], Mapping[str, NDArray[np.generic]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +62,12 @@ def parse_imputing(options: Sequence[str]) -> Imputing:
                 raise OptionError(f"rows can be dropped, not {call.name}: rows=drop(max=0.05)", text=option, column=0)
             rows = bind(call, DropRows)
             continue
-        record = IMPUTERS.of_call(call)
-        if record.fills != kind:
-            raise OptionError(f"{call.name} fills {record.fills}, not {kind}", text=option, column=0)
-        bind(call, record.parameters)
+        if kind not in IMPUTERS:
+            near = suggest(kind, [*IMPUTERS, "rows"])
+            raise OptionError(
+                f"holes of {kind} are filled by nothing; say {', '.join(IMPUTERS)} or rows{near}", text=option, column=0
+            )
+        bind(call, IMPUTERS[kind].of_call(call).parameters)
         calls[kind] = call
     return Imputing(calls=calls, indicator=indicator, rows=rows)
 
@@ -94,12 +97,12 @@ class Covariates:
             PluginError: the imputer's plugin broke, or left holes.
         """
         used = call or Call(name=DEFAULT_IMPUTER)
-        record = IMPUTERS.of_call(used)
+        record = SHELF.of_call(used)
         parameters: Any = bind(used, record.parameters)
         assert view.covariates is not None  # noqa: S101 - the caller has a schema only where there are covariates
-        with guarded(IMPUTERS.home(used.name), f"imputer {record.name}"):
+        with guarded(SHELF.home(used.name), f"imputer {record.name}"):
             try:
-                fitted = record.fit(view, parameters, np.random.default_rng(seed))
+                fitted = cast("FittedImputer", record.fit(view, parameters, np.random.default_rng(seed)))
             except ValueError as error:  # by the contract it is the user's mistake
                 used.fail(f"{used.name}: {error}")
         whole = _filled(used.name, fitted, view.covariates)
@@ -133,7 +136,8 @@ class Covariates:
     def save(self) -> tuple[Mapping[str, Any], tuple[SavedImputer, ...]]:
         """JSON of the encoder, and the imputer's name and state."""
         arrays, values = self.fitted.save()
-        return self.encoder.to_json(), ((self.imputer, values, arrays),)
+        own = SavedImputer(fills="covariates", name=self.imputer, values=values, arrays=arrays)
+        return self.encoder.to_json(), (own,)
 
     @classmethod
     def load(cls, encoder: Mapping[str, Any], imputers: Sequence[SavedImputer]) -> Covariates:
@@ -142,11 +146,9 @@ class Covariates:
         Raises:
             UnknownNameError: the plugin that made the imputer is not installed.
         """
-        name, values, arrays = imputers[0]
-        record = IMPUTERS.get(name)
-        with guarded(IMPUTERS.home(name), f"imputer {record.name}"):
-            fitted = record.load(arrays, values)
-        return cls(encoder=CovariateEncoder.from_json(encoder), imputer=name, fitted=fitted)
+        saved = of_kind(imputers, "covariates")
+        assert saved is not None  # noqa: S101 - `save` keeps it beside the encoder
+        return cls(encoder=CovariateEncoder.from_json(encoder), imputer=saved.name, fitted=saved.load())
 
 
 def holes_by_column(raw: CovariateColumns) -> dict[str, int]:
@@ -163,7 +165,7 @@ def _counted(raw: CovariateColumns) -> dict[str, int]:
 
 def _filled(name: str, fitted: FittedImputer, raw: CovariateColumns) -> CovariateColumns:
     """The columns without holes; where an imputer leaves some, its plugin is named."""
-    home, what = IMPUTERS.home(name), f"imputer {name}"
+    home, what = SHELF.home(name), f"imputer {name}"
     with guarded(home, what):
         whole: object = fitted.transform(raw)
     if not isinstance(whole, CovariateColumns):

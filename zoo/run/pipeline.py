@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.data.table import Table
 from zoo.features.extract import extract, prefix_features
 from zoo.features.prefix import Prefix, weights_digest

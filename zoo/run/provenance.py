@@ -13,13 +13,24 @@ from zoo.registry.lookup import HEADS, IMPUTERS, SOURCES, Shelf
 from zoo.registry.plugins import describe_failures
 
 _SEPARATORS = re.compile(r"[-_.]+")
-_SHELVES: dict[str, Shelf[Any]] = {"backbone": SOURCES, "head": HEADS, "imputer": IMPUTERS}
+_SHELVES: dict[str, Shelf[Any]] = {"backbone": SOURCES, "head": HEADS, "imputer": IMPUTERS["covariates"]}
+_SHELVES |= {f"imputer of {kind}": IMPUTERS[kind] for kind in ("pixels", "channels")}
 
 
-def plugins_of(model: FineTuneModel, imputers: Sequence[str]) -> list[list[str]]:
-    """What inference needs of plugins, each as kind, name, distribution and version."""
+def imputer_kind(fills: str) -> str:
+    """What a run's file calls an imputer of this kind of hole; the first ones were all of covariates."""
+    return "imputer" if fills == "covariates" else f"imputer of {fills}"
+
+
+def plugins_of(model: FineTuneModel, imputers: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """What inference needs of plugins, each as kind, name, distribution and version.
+
+    Args:
+        model: the network.
+        imputers: kind of hole and name of each.
+    """
     needed = [("backbone", model.view.name), ("head", model.heads.call.name)]
-    needed += [("imputer", name) for name in imputers]
+    needed += [(imputer_kind(fills), name) for fills, name in imputers]
     stated = []
     for kind, name in dict.fromkeys(needed):
         plugin = _SHELVES[kind].home(_record_name(kind, name))

@@ -5,6 +5,7 @@ from zoo.specs.binding import NoParameters, bind, parameters_of
 from zoo.specs.datasets import DatasetRecord, DatasetTable, Roles
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
 from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
+from zoo.specs.images import ImageRows, TrainImages
 from zoo.specs.phases import Phase, Timeline
 from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan, Tail
 from zoo.specs.policies import FreezePolicy, block_depths, block_modules, parse_policy
@@ -12,6 +13,7 @@ from zoo.specs.records import (
     API_VERSION,
     BackboneEntry,
     BackboneSource,
+    FittedImageImputer,
     FittedImputer,
     HeadRecord,
     ImputerRecord,
@@ -21,7 +23,7 @@ from zoo.specs.records import (
 from zoo.specs.schedules import FreezeSchedule, Interval, parse_schedule
 from zoo.specs.tasks import Batch, Target, Task, TaskKind
 from zoo.specs.training import ClassStatistics, CovariateColumns, TrainView
-from zoo.specs.views import BackboneView, FeatureKind, InputSpec, Stage, partition
+from zoo.specs.views import BackboneView, FeatureKind, InputSpec, Layout, PixelType, Stage, partition
 
 __all__ = [
     "API_VERSION",
@@ -38,18 +40,22 @@ __all__ = [
     "DatasetRecord",
     "DatasetTable",
     "FeatureKind",
+    "FittedImageImputer",
     "FittedImputer",
     "FreezePolicy",
     "FreezeSchedule",
     "HeadRecord",
     "HoleKind",
     "Holes",
+    "ImageRows",
     "ImputerRecord",
     "InputSpec",
     "Interval",
+    "Layout",
     "Lora",
     "NoParameters",
     "Phase",
+    "PixelType",
     "Plan",
     "Roles",
     "Stage",
@@ -59,6 +65,7 @@ __all__ = [
     "Task",
     "TaskKind",
     "Timeline",
+    "TrainImages",
     "TrainView",
     "Weights",
     "adapted_names",

@@ -20,8 +20,8 @@ class Holes:
 
     Attributes:
         files: reasons by row, for images that cannot be read: absent, empty, truncated, not an image.
-        pixels: masks (H, W) by row, for images with missing pixels.
-        channels: (N, C), or None where every image has every channel.
+        pixels: masks (C, H, W) by row, for images with missing pixels; may be read from disk one by one.
+        channels: (N, C), or None where nobody looked; of a channel that is missing no pixel is counted above.
         covariates: (N, D), one column for each covariate, in the order of the roles.
         labels: (N, T), one column for each target, in the order of the roles.
     """
@@ -32,8 +32,8 @@ class Holes:
     covariates: NDArray[bool_] | None = None
     labels: NDArray[bool_] | None = None
 
-    def count(self, kind: HoleKind) -> int:
-        """Number of rows with a hole of this kind."""
+    def count(self, kind: str) -> int:
+        """Number of rows with a hole of this kind, one of `HOLE_KINDS`."""
         held = getattr(self, kind)
         if held is None:
             return 0

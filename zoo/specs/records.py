@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from zoo.specs.binding import NoParameters
 from zoo.specs.holes import HOLE_KINDS, HoleKind
+from zoo.specs.images import ImageRows
 from zoo.specs.plans import Plan
 from zoo.specs.tasks import TaskKind
 from zoo.specs.training import ClassStatistics, CovariateColumns, TrainView
@@ -188,7 +189,7 @@ class StrategyRecord:
 
 
 class FittedImputer(Protocol):
-    """What an imputer learned from the training rows."""
+    """What an imputer of covariates learned from the training rows."""
 
     def transform(self, columns: CovariateColumns) -> CovariateColumns:
         """The same rows and columns without holes; observed entries stay bit for bit, each row for itself."""
@@ -199,9 +200,25 @@ class FittedImputer(Protocol):
         ...
 
 
+class FittedImageImputer(Protocol):
+    """What an imputer of pixels or of channels learned from the training rows."""
+
+    def transform(self, images: ImageRows) -> ImageRows:
+        """The same images with values at the holes of its kind; what was observed stays bit for bit, row by row.
+
+        Names, shape, dtype and `missing` stay as they are. An imputer of pixels fills every hole, also in a plane of
+        which nothing is known; one of channels fills planes that are missing altogether, and leaves other holes alone.
+        """
+        ...
+
+    def save(self) -> tuple[Mapping[str, NDArray[np.generic]], Mapping[str, Any]]:
+        """Its state as arrays and JSON values; `ImputerRecord.load` takes them back."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImputerRecord:
-    """An answer to holes of one kind.
+    """An answer to holes of one kind. Its name is its own among the imputers of that kind.
 
     Attributes:
         name: as in `--impute covariates=mean`.
@@ -216,8 +233,8 @@ class ImputerRecord:
 
     name: str
     fills: HoleKind
-    fit: Callable[[TrainView, Any, np.random.Generator], FittedImputer]
-    load: Callable[[Mapping[str, NDArray[np.generic]], Mapping[str, Any]], FittedImputer]
+    fit: Callable[[TrainView, Any, np.random.Generator], FittedImputer | FittedImageImputer]
+    load: Callable[[Mapping[str, NDArray[np.generic]], Mapping[str, Any]], FittedImputer | FittedImageImputer]
     unit: Literal["raw", "standardised"] = "raw"
     transductive: bool = False
     parameters: type = NoParameters

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoo.specs.images import TrainImages
 from zoo.specs.tasks import Task
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ class TrainView:
     Attributes:
         rows: int64 (N,), positions of the training rows in the table.
         covariates: their covariates in raw units, holes included, or None.
+        images: their images in raw units, holes included, or None where nobody asked for them.
     """
 
-    __slots__ = ("_statistics", "covariates", "rows")
+    __slots__ = ("_statistics", "covariates", "images", "rows")
 
     def __init__(
         self,
@@ -79,11 +81,13 @@ class TrainView:
         rows: NDArray[int64],
         statistics: Mapping[str, ClassStatistics],
         covariates: CovariateColumns | None,
+        images: TrainImages | None = None,
     ) -> None:
         if seal is not SPLITTERS_SEAL:
             raise TypeError("a TrainView is made by zoo.data.splits alone, so that nothing learns from held-out rows")
         self.rows = rows
         self.covariates = covariates
+        self.images = images
         self._statistics: dict[str, ClassStatistics] = dict(statistics)
 
     def __len__(self) -> int:

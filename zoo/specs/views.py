@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 StageRole = Literal["stem", "stage", "neck"]
 FeatureName = Literal["pooled", "cls", "mean", "cls+mean", "tokens"]
 Crop = Literal["center", "squash"]
+PixelType = Literal["uint8", "uint16", "int16", "float32"]
+Layout = Literal["hwc", "chw"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,14 +21,22 @@ class InputSpec:
     """How an image becomes the input that a backbone was pretrained on.
 
     The image is resized so that its shorter side is `resize` pixels and cut to the central `size` (crop `center`), or
-    squeezed to `size` whatever its shape (crop `squash`); then scaled to [0, 1] and normalised by `mean` and `std`.
+    squeezed to `size` whatever its shape (crop `squash`); then divided by `full` and normalised by `mean` and `std`.
 
     Attributes:
         size: height and width in pixels.
         resize: the shorter side before the central crop, in pixels; not used by `squash`.
-        mean, std: one value a channel, for inputs in [0, 1].
+        mean, std: one value a channel, of pixels divided by `full`.
         interpolation: `bilinear`, `bicubic`, `nearest` or `lanczos`.
         fixed: whether the network takes no other size.
+        full: the raw value that counts as 1: 255 for 8 bits, 1 for others, whose mean and std are in raw units.
+        nodata: the raw value that says that a pixel is missing, or None.
+        bands: names of the channels in the order in which the network reads them; empty for red, green and blue of
+            ordinary pictures.
+        file_bands: names of the bands of a file in its order, `-` for one that is passed over; empty where `bands` are
+            empty.
+        dtype: of the pixels in the files, where there are `bands`; others are brought to 8 bits.
+        layout: where `.npy` files have their bands, in the last axis or in the first; None for what their shape says.
     """
 
     size: tuple[int, int]
@@ -36,6 +46,12 @@ class InputSpec:
     interpolation: str = "bilinear"
     crop: Crop = "center"
     fixed: bool = False
+    full: float = 255.0
+    nodata: float | None = None
+    bands: tuple[str, ...] = ()
+    file_bands: tuple[str, ...] = ()
+    dtype: PixelType = "uint8"
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
@@ -44,11 +60,28 @@ class InputSpec:
             raise ValueError(f"crop must be one of {', '.join(get_args(Crop))}, not {self.crop!r}")
         if self.crop == "center" and self.resize < min(self.size):
             raise ValueError(f"an image resized to {self.resize} cannot be cropped to {self.size}")
+        if self.bands and len(self.bands) != len(self.mean):
+            raise ValueError(f"{len(self.bands)} bands but {len(self.mean)} means")
 
     @property
     def channels(self) -> int:
         """Number of input channels."""
         return len(self.mean)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels, in order."""
+        return self.bands or ("red", "green", "blue")[: self.channels]
+
+    @property
+    def zero(self) -> tuple[float, ...]:
+        """The raw value of each channel that is zero once it is normalised."""
+        return tuple(mean * self.full for mean in self.mean)
+
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """Raw units of each channel that are one once it is normalised."""
+        return tuple(std * self.full for std in self.std)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

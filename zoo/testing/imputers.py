@@ -1,4 +1,4 @@
-"""What an imputer of covariates promises: it learns from training rows, fills holes, and touches nothing else."""
+"""What an imputer promises, here of covariates: it learns from training rows, fills holes, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from numpy.typing import NDArray
 from zoo.specs import CovariateColumns, ImputerRecord
 from zoo.testing.check import Check, NotApplicable, require
 from zoo.testing.fingerprints import fingerprint
+from zoo.testing.image_imputers import image_imputer_checks
 from zoo.testing.parameters import parameter_checks
 from zoo.testing.surroundings import changed_since, sheltered
 from zoo.testing.tables import Trial
 
 
 def imputer_checks(record: ImputerRecord) -> list[Check]:
-    """The checks of one imputer; so far of those that fill covariates."""
+    """The checks of one imputer."""
+    if record.fills != "covariates":
+        return image_imputer_checks(record)
     subject = f"imputer {record.name}"
     trial = Trial(record)
     checks = [Check(subject=subject, name=name, run=partial(_run, run, trial)) for name, run in CHECKS.items()]
-    if record.fills != "covariates":
-        return checks
     return checks + parameter_checks(subject, record.parameters, partial(_fingerprint, trial))
 
 
 def _run(run: Callable[[Trial], None], trial: Trial) -> None:
-    if trial.record.fills != "covariates":
-        raise NotApplicable(f"it fills {trial.record.fills}; so far imputers of covariates alone are checked")
     with sheltered():
         run(trial)
 
@@ -209,7 +208,7 @@ def survives_saving(trial: Trial) -> None:
         require(False, f"save gives values that JSON cannot hold: {error}")
     # As a run's file keeps them.
     kept = {name: torch.from_numpy(np.array(array)).numpy() for name, array in arrays.items()}
-    loaded = trial.record.load(kept, json.loads(text))
+    loaded: Any = trial.record.load(kept, json.loads(text))
     for given in (sample.held_out, sample.empty_rows):
         same = _bits(loaded.transform(given)) == _bits(fitted.transform(given))
         require(same, "after saving and loading it fills in other values")

@@ -17,6 +17,7 @@ import pluggy
 
 import zoo.hooks
 from zoo.hooks import GROUP, HOOKS
+from zoo.registry.lookup import claim
 from zoo.registry.plugins import Plugin, find_plugins, load_plugins
 from zoo.testing.check import Check, NotApplicable, require
 
@@ -132,7 +133,7 @@ def has_names_of_its_own(trial: Trial) -> None:
             f"{plugin.distribution} {plugin.version} ({plugin.name})"
             for plugin in load_plugins()
             for other in plugin.records.get(hook, ())
-            if other.name == record.name
+            if claim(other) == claim(record)
         ]
         if len(claimants) > 1:
             clashes[f"{_KINDS[hook]} {record.name!r} is claimed by {' and by '.join(claimants)}"] = None

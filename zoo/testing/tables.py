@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -112,7 +112,7 @@ class Trial:
     def fit(self, sample: Sample, parameters: object = None, seed: int = 0) -> FittedImputer:
         """What it learns from the training rows of `sample`."""
         setting = default_setting(self.record.parameters) if parameters is None else parameters
-        return self.record.fit(sample.view, setting, np.random.default_rng(seed))
+        return cast("FittedImputer", self.record.fit(sample.view, setting, np.random.default_rng(seed)))
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.augment import Augmenter
-from zoo.data.ingest import Images
+from zoo.data.images import Images
 from zoo.features.prefix import Prefix, normalise
 from zoo.training.inputs import Staged, Tensors, views_of
 
