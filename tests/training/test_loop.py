@@ -12,6 +12,7 @@ from zoo.data.ingest import ingest
 from zoo.errors import ZooError
 from zoo.features.extract import keep
 from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.group import ALONE, Group
 from zoo.model.load import assemble, strip
 from zoo.model.network import TaskHeads
 from zoo.model.view import build_view
@@ -20,6 +21,7 @@ from zoo.training.inputs import CachedFeatures, Inputs
 from zoo.training.live import LiveFeatures, Pixels
 from zoo.training.loop import Data, NonFiniteLossError, Settings, Trainer
 from zoo.training.optimiser import Rates, build_optimiser, parse_optimiser
+from zoo.training.shared import shared
 from zoo.training.strategy import Answer
 
 TASK = Task(name="shape", classes=("disc", "square"))
@@ -79,6 +81,37 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
         weights.append(heads.heads[0].weight.detach().clone())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+class Talking(Group):
+    """A process of several, of which the others are asked nothing: it gives back its own part."""
+
+    def join(self, part):
+        return part
+
+    def copy(self, tensors):
+        del tensors
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 2), (7, 2), (129, 2), (65, 3), (2, 3), (200, 3)])
+def test_each_row_is_validated_once_by_as_many_passes_in_each_process(rows, size):
+    """Where tensors are divided a pass takes everybody."""
+    data, heads = toy(rows=32 + rows)
+    seen, passes = [], []
+    for rank in range(size):
+        counted = []
+
+        def suffix(given, covariates, counted=counted):
+            counted.append(len(given[0]))
+            return heads(given[0], covariates)
+
+        own = settings(group=Talking(rank=rank, size=size))
+        one = Trainer(heads, heads, suffix, data, TASKS, ANSWERS, own, None, shared(heads, suffix, ALONE))
+        seen.append(one.predict()["shape"])
+        passes.append(len(counted))
+    expected = trainer(data, heads, settings()).predict()["shape"]
+    assert torch.allclose(torch.cat(seen), expected)
+    assert len(set(passes)) == 1
 
 
 def test_training_leaves_the_callers_random_state_alone():
