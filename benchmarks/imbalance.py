@@ -61,7 +61,9 @@ PUBLISHED = {
 """By our row: theirs, and mean and standard deviation of accuracy, balanced accuracy and macro F1."""
 
 EXTRA = (
+    "logit-adjust(tau=0.25)",
     "logit-adjust(tau=0.5)",
+    "logit-adjust(tau=0.75)",
     "class-weights(method=sqrt)",
     "undersample(redraw=false)",
     "ldam+drw",
@@ -91,6 +93,29 @@ def elpv(folder, seeds):
 
 def _values(row):
     return {name: each["values"] for name, each in row["test"].items() if name in SHOWN or name.startswith("recall(")}
+
+
+def chosen(folder, seeds):
+    """Runs with --imbalance auto, by metric: what was chosen, and scores of the test rows beside plain training's."""
+    kept = folder / "auto.json"
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    for metric in BARS:
+        for seed in range(seeds):
+            if f"{metric} {seed}" in found:
+                continue
+            with tempfile.TemporaryDirectory() as made:
+                run = zoo.train(
+                    "elpv", backbone=BACKBONE, target="defect", crop="squash", imbalance="auto", metric=metric,
+                    out=Path(made) / "run", seed=seed, quiet=True,
+                )  # fmt: skip
+            (choice,) = run.run["chosen_strategies"]
+            scores = run.metrics["defect"]["test"]
+            found[f"{metric} {seed}"] = {
+                "strategy": choice["strategy"], "why": choice["why"], **{name: scores[name] for name in SHOWN}
+            }  # fmt: skip
+            print(f"auto by {metric}, seed {seed}: {choice['strategy']}", flush=True)
+            write_whole(kept, json.dumps(found))
+    return {metric: [found[f"{metric} {seed}"] for seed in range(seeds)] for metric in BARS}
 
 
 def mistakes(folder, seeds):
@@ -284,6 +309,11 @@ def main() -> None:
         if name == "elpv":
             more, lines = judged(rows)
             report |= more
+            report["auto"] = chosen(arguments.folder, arguments.seeds)
+            for metric, runs in report["auto"].items():
+                gains = [own[metric] - plain for own, plain in zip(runs, values["none"][metric], strict=True)]
+                names = ", ".join(own["strategy"] for own in runs)
+                lines.append(f"auto by {metric}: {names}; gain {_text(_over(gains), '+')} on test rows")
             print("\n".join(lines) + "\n", flush=True)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

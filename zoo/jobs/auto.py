@@ -36,6 +36,7 @@ CANDIDATES = (
     "balanced-sampler",
     "smote",
     "logit-adjust(tau=0.5)",
+    "logit-adjust(tau=0.75)",
     "logit-adjust",
 )
 """What is tried beside training without any strategy; and thresholds, where they can be tuned for the metric."""
