@@ -77,6 +77,7 @@ def scores(run, holed):
         "accuracy": float(right.mean()),
         "balanced_accuracy": float(balanced_accuracy_score(truth, found)),
         "accuracy_of_rows_with_holes": float(right[own].mean()),
+        "accuracy_of_whole_rows": float(right[~own].mean()),
         "balanced_accuracy_of_rows_with_holes": float(balanced_accuracy_score(truth[own], found[own])),
     }
 
@@ -133,13 +134,15 @@ def measure_share(data, holed, share, seed, answers, splits, results, save):
 
 
 def table(results):
-    lines = ["| answer | " + " | ".join(f"{share:.0%} missing: all rows, rows with holes" for share in SHARES) + " |"]
+    """Accuracy over test rows: all, those with holes, those without."""
+    lines = ["| answer | " + " | ".join(f"{share:.0%}: all, with holes, without" for share in SHARES) + " |"]
     lines.append("|---" * (len(SHARES) + 1) + "|")
     for answer in ("no holes", *ANSWERS):
         cells = []
         for share in SHARES:
             own = [row for row in results if row["answer"] == answer and row["share"] in (share, 0.0)]
-            cells.append(f"{spread(own, 'accuracy')}, {spread(own, 'accuracy_of_rows_with_holes')}")
+            keys = ("accuracy", "accuracy_of_rows_with_holes", "accuracy_of_whole_rows")
+            cells.append(", ".join(spread(own, key) for key in keys))
         lines.append(f"| {answer} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -147,7 +147,7 @@ def test_alpha_beside_the_bands_hides_pixels_of_all():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (npy(raw("uint8")), "pixels of uint8, where the others are of uint16"),
+        (npy(raw("uint8")), "pixels of uint8, and those of the run are of uint16"),
         (npy(raw("int64")), "pixels of int64; save them as uint8, uint16, int16, float32"),
         (npy(raw(bands=5)), "5 bands without names, where --channels names 4: which is which, nobody knows"),
         (npy(np.ones((4, 16, 4), np.uint16)), "does not say where its bands are; state --layout hwc or --layout chw"),

@@ -71,6 +71,6 @@ def test_each_image_gets_its_own_operation_and_the_given_ones_stay():
 
 def test_channels_without_a_meaning_as_colours_are_refused():
     with pytest.raises(
-        ZooError, match="take images of 8 bits and 1 or 3 channels, not of 8 bits and 5; say --augment light"
+        ZooError, match="images of 8 bits and 1 or 3 channels, not of 8 bits and 5; say --augment light"
     ):
         operate(some_images(2, channels=5), np.zeros(2, dtype=np.int64), np.zeros(2))

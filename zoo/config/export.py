@@ -12,10 +12,11 @@ from zoo.config.marks import Positional
 class ExportConfig:
     """Write a finished run as a file that serves without backbone-zoo, and a model card beside it.
 
-    onnx and torch take decoded, resized and cropped images as uint8 (B, 3, H, W), and hold normalisation, backbone,
-    heads, the strategy's correction of the logits and softmax; covariates are a second input. safetensors holds the
-    tensors under the names of the backbone's own library, with a JSON beside them. What was written is loaded again and
-    compared with the run's own predictions.
+    onnx and torch take decoded, resized and cropped images without holes, as uint8 (B, 3, H, W) or, of named bands in
+    raw units and where channels were filled, as float32 (B, bands, H, W). They hold normalisation, backbone, heads, the
+    strategy's correction of the logits and softmax; covariates are a second input. safetensors holds the tensors under
+    the names of the backbone's own library, with a JSON beside them. What was written is loaded again and compared with
+    the run's own predictions.
     """
 
     run: Positional[Path]

@@ -120,7 +120,7 @@ def read_bands(data: bytes, spec: InputSpec) -> Found:
     held = read_file_bands(data, len(spec.file_bands), spec.layout)
     found = _type_of(held.values)
     if found != spec.dtype:
-        raise UndecodableError(f"pixels of {found}, where the others are of {spec.dtype}")
+        raise UndecodableError(f"pixels of {found}, and those of the run are of {spec.dtype}")
     names = _names(held, spec)
     if not set(names) & set(spec.bands):
         raise UndecodableError(f"it has the bands {listed(names)}, and none of {', '.join(spec.bands)}")

@@ -141,6 +141,7 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("frozen part checked", freeze.get("verified")),
         ("feature", " × ".join(plain(value) for value in backbone.get("feature", {}).values())),
         ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ()))),
+        ("bands", _bands(backbone.get("input", {}))),
         ("epochs", _epochs(training, best)),
         ("optimiser", _optimiser(training)),
         ("learning rate", training.get("schedule")),
@@ -149,6 +150,10 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("time", duration(seconds["total"]) + (f" ({parts})" if parts else "") if "total" in seconds else None),
     ]
     return [(name, str(value)) for name, value in found if value]
+
+
+def _bands(spec: Mapping[str, Any]) -> str | None:
+    return f"{', '.join(spec['bands'])} of {spec['dtype']}" if spec.get("bands") else None
 
 
 def _share(trainable: int | None, frozen: int | None) -> str | None:

@@ -30,6 +30,7 @@ ORDER = ("channels", "pixels")
 Progress = Callable[[int, int], None]
 
 _ROWS = 32  # at once
+_SHARD_BYTES = 2**26
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,11 +129,14 @@ class Filling:
         store = RowStore(cache, description, images.store.shape, dtype)
         todo = wanted[store.find(keys[wanted]) < 0]
         make_room(cache.parent, needed=len(todo) * store.row_nbytes)
-        for at in range(0, len(todo), _ROWS):
-            part = todo[at : at + _ROWS]
-            store.append(keys[part], torch.from_numpy(self._filled(images, part)).to(dtype))
-            if progress:
-                progress(at + len(part), len(todo))
+        shard = max(_ROWS, _SHARD_BYTES // store.row_nbytes)
+        for start in range(0, len(todo), shard):
+            rows_of_shard, held = todo[start : start + shard], []
+            for at in range(0, len(rows_of_shard), _ROWS):
+                held.append(torch.from_numpy(self._filled(images, rows_of_shard[at : at + _ROWS])).to(dtype))
+                if progress:
+                    progress(start + at + len(held[-1]), len(todo))
+            store.append(keys[rows_of_shard], torch.cat(held))
         ids = np.full(len(images), -1, dtype=np.int64)
         ids[wanted] = store.find(keys[wanted])
         return replace(images, filled=Filled(store=store, ids=ids, keys=keys, kinds=frozenset(acts)))
