@@ -100,6 +100,21 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(shape_folder, tm
         assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_on_a_gpu_a_killed_run_goes_on(shape_folder, tmp_path, kill, optimiser):
+    data, fields = shape_folder(20, 20), {**OPTIONS, "device": "cuda", "optimiser": optimiser}
+    whole = zoo.train(data, out=tmp_path / "whole", **fields)
+    kill(5)
+    with pytest.raises(Killed):
+        zoo.train(data, out=tmp_path / "run", **fields)
+    found = zoo.resume(tmp_path / "run", quiet=True)
+    assert found.run["training"]["epochs_run"] == whole.run["training"]["epochs_run"]
+    assert found.metrics["label"]["val"]["log_loss"] == pytest.approx(
+        whole.metrics["label"]["val"]["log_loss"], rel=0.05
+    )
+
+
 def test_it_may_be_killed_again_and_again(shape_folder, tmp_path, kill):
     data = shape_folder(20, 20)
     zoo.train(data, out=tmp_path / "whole", **OPTIONS)
