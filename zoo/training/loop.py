@@ -199,8 +199,8 @@ class Trainer:
         )
         scaled = settings.autocast is torch.float16
         # Each process's loss is multiplied by their number; what is halved is as large as in one process nevertheless.
-        first = 2.0**16 / settings.group.size
-        self.scaler = torch.amp.GradScaler(settings.device.type, init_scale=first, enabled=scaled)
+        scale = 2.0**16 / settings.group.size
+        self.scaler = torch.amp.GradScaler(settings.device.type, init_scale=scale, enabled=scaled)
         self.shared = wrapped or shared(model, suffix, settings.group)
         self.keeper: Keeper | None = None
         self.found, self.at = Fit(), Position(epoch=self.phase.start)
