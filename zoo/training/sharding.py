@@ -239,9 +239,9 @@ def _why_not(choice: OptimiserChoice, mesh: Any, rows: int) -> str:
     parameters = []
     for shape in ((rows, 8, 3, 3), (rows, 64), (rows,)):
         ones = torch.ones(shape, device=mesh.device_type)
-        own = nn.Parameter(distribute_tensor(ones, mesh, [Shard(0)], src_data_rank=None))
-        own.grad = torch.ones_like(own)
-        parameters.append(own)
+        parameter = nn.Parameter(distribute_tensor(ones, mesh, [Shard(0)], src_data_rank=None))
+        parameter.grad = torch.ones_like(parameter)
+        parameters.append(parameter)
     optimiser = choice.make([{"params": parameters, "lr": 1e-3, "weight_decay": 0.01}])
     try:
         optimiser.step()
