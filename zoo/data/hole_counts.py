@@ -20,11 +20,13 @@ def count_holes(
 ) -> list[dict[str, Any]]:
     """JSON values of each column with a hole: rows in all, in each split, of each class, and what the test says.
 
+    A column's holes are not counted by its own classes, which are not known there.
+
     The test is on all rows of the table whose label is known: it describes the data, and nothing is learned from it.
 
     Args:
         table: the table.
-        task: the first target.
+        task: whose classes the rows with holes are counted by.
         splits: of the rows.
         missing: bool (N,) by column, True at holes.
     """
@@ -40,11 +42,12 @@ def count_holes(
         found.append(
             {
                 "column": column,
+                "by": task.name,
                 "rows": int(holes.sum()),
                 "splits": {name: int(holes[rows].sum()) for name, rows in parts.items()},
                 "classes": {name: int(holes[codes == place].sum()) for name, place in index.items()},
                 "p_value": own.p_value if own else None,
-                "said": sentence(column, task.name, own),
+                "said": sentence(column, task.name, own, label=column in table.roles.targets),
             }
         )
     return found

@@ -163,7 +163,10 @@ def check_classes(table: Table, tasks: Iterable[Task], splits: Mapping[str, Rows
             if lacking and len(rows):
                 sentences.append(f"{split} has no row of {task.name} = {', '.join(lacking)}: no figure there")
     if errors:
-        raise DataError("\n".join(errors[:_SHOWN]) + "\nAdd training rows of it, rename it or take its rows out")
+        raise DataError(
+            "\n".join(errors[:_SHOWN])
+            + "\nAdd training rows of it, rename it, take its rows out, or keep its share in each split with --stratify"
+        )
     return tuple(sentences)
 
 

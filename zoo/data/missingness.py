@@ -61,14 +61,22 @@ def _statistics(holes: NDArray[np.int64], sizes: NDArray[np.int64], share: float
     return found
 
 
-def sentence(column: str, target: str, found: Dependence | None) -> str:
-    """What the test says, in words; empty where there is nothing to test."""
+def sentence(column: str, target: str, found: Dependence | None, *, label: bool = False) -> str:
+    """What the test says, in words; empty where there is nothing to test.
+
+    Args:
+        column: with the holes.
+        target: whose classes they were held against.
+        found: by the test.
+        label: whether the column is a target itself, whose holes nobody fills.
+    """
     if found is None:
         return ""
     chance = "less than 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
     if found.p_value >= LEVEL:
         return f"holes of {column!r} show no dependence on {target!r} (p {chance}, {found.how})"
+    mend = "the labels that there are do not stand for all" if label else "fill them, and consider +indicator"
     return (
         f"holes of {column!r} depend on {target!r} (p {chance}, {found.how}): leaving such rows out would shift the "
-        "classes; fill them, and consider +indicator"
+        f"classes; {mend}"
     )

@@ -23,7 +23,7 @@ from zoo.data.table import Table, read_table
 from zoo.errors import DataError, OptionError
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
-from zoo.metrics.choice import check_defined
+from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.run.covariates import Covariates, Imputing, parse_imputing
 from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
 
@@ -36,6 +36,7 @@ class Prepared:
         table: all rows, those with bad files included; positions elsewhere are positions in it.
         encoded: covariates float32 (N, C) of every row, or None.
         filled: holes filled, by covariate.
+        chooser: which metrics choose the best epoch.
         warnings: sentences for the report.
     """
 
@@ -50,6 +51,7 @@ class Prepared:
     covariates: Covariates | None
     encoded: torch.Tensor | None
     filled: Mapping[str, int]
+    chooser: Chooser
     warnings: tuple[str, ...]
 
 
@@ -97,17 +99,18 @@ def prepare(
     splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
     seen = fix_tasks(table, splits.train)
     tasks, lacking = parent.extended(seen) if parent else (seen, ())
-    if label_holes(table)[splits.val, 0].all():
+    if label_holes(table)[splits.val].all():
+        names = " or ".join(repr(task.name) for task in tasks)
         raise DataError(
-            f"no validation row has a label of {tasks[0].name!r}, and one is needed to choose the best epoch: "
+            f"no validation row has a label of {names}, and one is needed to choose the best epoch: "
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
     warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table))
     used = np.concatenate([splits.train, splits.val, splits.test])
     targets = encode_targets(table, tasks, used)
-    chooser = targets[tasks[0].name].take(torch.from_numpy(splits.val))
-    check_defined(config.metric, chooser.value[chooser.mask], tasks[0].classes, "the validation rows")
+    held = {name: target.take(torch.from_numpy(splits.val)) for name, target in targets.items()}
+    chooser = make_chooser(config.metric, tasks, held)
     before = parent.covariates if parent else None
     schema = before.encoder.schema if before else fix_schema(table, splits.train)
     raw, said = columns(table.take(splits.train), schema) if schema else (None, ())
@@ -133,7 +136,8 @@ def prepare(
         covariates=covariates,
         encoded=encoded,
         filled=filled,
-        warnings=(*warnings, *dropped, *said, *_copies(images, splits), *images.store.problems, *room),
+        chooser=chooser,
+        warnings=(*warnings, *chooser.said, *dropped, *said, *_copies(images, splits), *images.store.problems, *room),
     )
 
 
@@ -155,8 +159,9 @@ def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ..
 
 def _unlabelled(table: Table) -> tuple[str, ...]:
     missing = label_holes(table).sum(axis=0)
+    others = "; they teach and measure the other targets alone" if len(missing) > 1 else "; they are left out"
     return tuple(
-        f"{count} of {len(table)} rows have no label of {name!r}; they teach and measure nothing of it"
+        f"{count} of {len(table)} rows have no label of {name!r}{others}"
         for name, count in zip(table.roles.targets, missing, strict=True)
         if count
     )
@@ -189,7 +194,13 @@ def holes_json(data: Prepared) -> list[dict[str, Any]]:
         missing |= dict(zip(table.roles.covariates, held.covariates.T, strict=True))
     unread = np.zeros(len(table), dtype=bool)
     unread[list(held.files)] = True
-    return count_holes(table, data.tasks[0], data.splits, {**missing, table.roles.image: unread})
+    missing[table.roles.image] = unread
+    first, *others = data.tasks
+    own = {first.name: missing.pop(first.name)} if others else {}
+    return [
+        *(count_holes(table, others[0], data.splits, own) if own else ()),
+        *count_holes(table, first, data.splits, missing),
+    ]
 
 
 def raise_unused(calls: Mapping[str, Any], option: str) -> None:

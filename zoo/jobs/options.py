@@ -8,6 +8,7 @@ from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
 from zoo.errors import ZooError
 from zoo.metrics.choice import check_metric
+from zoo.metrics.chooser import split_option
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
@@ -33,7 +34,8 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
             "go on from a finished run"
         )
     _check_numbers(config)
-    check_metric(config.metric)
+    if config.metric is not None:
+        check_metric(split_option(config.metric)[1])
     schedule = parse_schedule(config.freeze)
     if schedule.policy is not None and schedule.policy.lora is not None:
         require_peft()

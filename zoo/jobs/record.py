@@ -85,7 +85,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         "training": {
             "epochs": job.config.epochs,
             "best_epoch": fitted.fit.best_epoch,
-            "metric": job.config.metric,
+            "metric": str(job.data.chooser),
             "best_value": fitted.fit.best_value,
             "optimiser": _fitter(job, fitted),
             "schedule": _schedule(job),

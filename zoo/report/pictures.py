@@ -37,12 +37,12 @@ def training_curves(
     """Losses, validation metrics and the learning rate over epochs; a panel without any value is left out.
 
     Args:
-        history: a row per epoch: `epoch`, `train_loss`, `val_loss`, `<task>/<metric>` and `learning_rate`; a value may
-            be None.
+        history: a row per epoch: `epoch`, `train_loss`, `val_loss`, `<task>/<metric>`, perhaps `mean` of these, and
+            `learning_rate`; a value may be None.
         best_epoch: marked by a dashed line.
         borders: epochs after which something else trains, marked by dotted lines.
     """
-    metrics = dict.fromkeys(key for row in history for key in row if "/" in key)
+    metrics = dict.fromkeys(key for row in history for key in row if "/" in key or key == "mean")
     wanted = (
         ("Loss", LOSSES),
         ("Metrics of the validation rows", {key: _words(key) for key in metrics}),

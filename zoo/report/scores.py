@@ -106,7 +106,9 @@ class TaskSection:
 
 
 def words(name: str) -> str:
-    """A metric's name for people; one of a class, such as `f1(crack)`, keeps the class as it is."""
+    """A metric's name for people; one of a class, such as `f1(crack)`, keeps the class, `TARGET:METRIC` the target."""
+    if ":" in name.partition("(")[0]:
+        return name
     found = re.fullmatch(r"(\w+)(\(.*\))", name, flags=re.DOTALL)
     metric, own = (found[1], found[2]) if found else (name, "")
     return WORDS.get(metric, metric.replace("_", " ")) + own

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.group import ALONE, Group
-from zoo.metrics.choice import is_better
+from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.average import Average
@@ -86,7 +87,7 @@ class Settings:
         smoothing: of labels in training, in [0, 1).
         mixup, cutmix: alphas of `zoo.training.mixing.Mixer`; inputs are images where one is not 0.
         patience: a run ends when validation has not improved for so many epochs; None for never.
-        metric: chooses the best epoch, on validation rows and the first task.
+        metric: chooses the best epoch, on validation rows; see `zoo.metrics.chooser.make_chooser`.
         seed: every random draw is a function of it, the epoch and the purpose.
         autocast: dtype of the forward pass's autocast, or None; float16 has its loss scaled.
         device: where it trains.
@@ -96,7 +97,7 @@ class Settings:
     timeline: Timeline
     rates: Rates
     batch_size: int
-    metric: str
+    metric: str | None
     seed: int
     autocast: torch.dtype | None
     device: torch.device
@@ -160,7 +161,7 @@ class Trainer:
         heads: its heads.
         suffix: from what crosses the boundary to logits.
         data: what is read.
-        tasks: the first chooses the best epoch.
+        tasks: in the order of the heads.
         answers: to imbalance, by task.
         settings: how.
         optimiser: over the parameters of `model` and perhaps more, from the phase before; by default a new one.
@@ -203,13 +204,23 @@ class Trainer:
         self.average = Average(model, settings.ema) if settings.ema is not None else None
         self.mixer = Mixer(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
 
+    @cached_property
+    def held(self) -> Mapping[str, Target]:
+        """Targets of the validation rows, by task."""
+        return {name: target.take(self.data.val) for name, target in self.data.targets.items()}
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Which metrics choose the best epoch."""
+        return make_chooser(self.settings.metric, self.tasks, self.held)
+
     def fit(self, progress: Callable[[int, int], None] | None = None) -> Fit:
         """Run every epoch and validate after each; leave the best epoch's weights in the model, if no phase follows.
 
         Args:
             progress: called about ten times a second with rows seen and rows to see.
         """
-        fit, started, metric = self.found, time.perf_counter(), self.settings.metric
+        fit, started, chooser = self.found, time.perf_counter(), self.chooser
         training = 0.0
         rows = 0
         last = self.phase is self.settings.timeline.phases[-1]
@@ -221,9 +232,9 @@ class Trainer:
             row["learning_rate"] = float(self.schedule.get_last_lr()[0])
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
-            value = row[f"{self.tasks[0].name}/{metric}"]
-            self.schedule.note(metric, value)
-            if fit.best_epoch < 0 or is_better(metric, value, fit.best_value):
+            value = row[chooser.key]
+            self.schedule.note(chooser.metric, value)
+            if fit.best_epoch < 0 or chooser.better(value, fit.best_value):
                 fit.best_epoch, fit.best_value = epoch + 1, value
                 self.best = self._copy() if last else None
             patience = self.settings.patience if last else None
@@ -264,9 +275,13 @@ class Trainer:
         name = next((name for name, answer in self.answers.items() if answer.sampler is not None), None)
         if name is None:
             return train[torch.randperm(len(train), generator=generator)]
-        sampler = self.answers[name].sampler
+        sampler, labels = self.answers[name].sampler, hard_labels(self.data.targets[name].take(train))
         assert sampler is not None  # noqa: S101  it was looked for
-        return train[sampler(hard_labels(self.data.targets[name].take(train)), epoch, generator)]
+        drawn, others = sampler(labels, epoch, generator), torch.nonzero(labels < 0)[:, 0]
+        if len(others):  # what has no label to be drawn by still teaches the other targets
+            drawn = torch.cat([drawn, others])
+            drawn = drawn[torch.randperm(len(drawn), generator=generator)]
+        return train[drawn]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """The rows that pass at once."""
@@ -378,8 +393,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Loss and metric on validation rows, logits corrected as they will be at inference."""
-        targets = {name: target.take(self.data.val) for name, target in self.data.targets.items()}
-        return scores(self.predict(), targets, self.tasks, self.answers, self.settings.metric)
+        return scores(self.predict(), self.held, self.tasks, self.answers, self.chooser)
 
     @torch.no_grad()
     def predict(self) -> dict[str, Tensor]:

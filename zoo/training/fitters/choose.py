@@ -49,7 +49,7 @@ def fit_on_features(
     Args:
         heads: on `settings.device`, their standardisation learned already.
         data: its inputs are features (B, width) or (B, tokens, width).
-        tasks: the first chooses the best epoch.
+        tasks: in the order of the heads.
         answers: of the strategies, by task.
         settings: as of the loop. `lbfgs` and `ridge` use the metric, the device and the rates' `head_l2`
             alone.

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.metrics.choice import is_better
 from zoo.specs import Batch, Target, Task
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer, Slices
@@ -39,7 +38,7 @@ class Ridge(FeatureTrainer):
 
     @torch.no_grad()
     def fit(self, progress: Callable[[int, int], None] | None = None) -> HeadFit:
-        """Solve for every strength, keep the one whose validation is best for the first task, for all tasks alike.
+        """Solve for every strength and keep the one whose validation is best, for all tasks alike.
 
         Args:
             progress: called once, when all is done, with rows seen and rows to see.
@@ -61,7 +60,7 @@ class Ridge(FeatureTrainer):
         row = {"epoch": 1.0, "train_loss": loss, **self.validate()}
         fit.seconds = time.perf_counter() - started
         fit.history.append({**row, "seconds": fit.seconds})
-        fit.best_value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
+        fit.best_value = row[self.chooser.key]
         fit.rows_per_second = len(self.data.train) / fit.seconds
         if progress:
             progress(len(self.data.train), len(self.data.train))
@@ -70,7 +69,7 @@ class Ridge(FeatureTrainer):
     def _best(self, candidates: tuple[Candidate, ...]) -> Candidate:
         best = candidates[0]
         for candidate in candidates[1:]:
-            if is_better(self.settings.metric, float(candidate.value or 0.0), float(best.value or 0.0)):
+            if self.chooser.better(float(candidate.value or 0.0), float(best.value or 0.0)):
                 best = candidate
         return best
 
@@ -109,19 +108,18 @@ class Ridge(FeatureTrainer):
     def _calibrated(self, task: Task, path: RidgePath, strength: float, held: Tensor) -> tuple[Tensor, Tensor, float]:
         """Weights (K, D), biases (K,) and the factor that is in both."""
         weight, bias = path.solve(strength)
-        target = self.data.targets[task.name].take(self.data.val).to(held.device)
+        target = self.held[task.name].to(held.device)
         # Without a known row to calibrate on, scores stay what they are.
         known = bool(target.mask.any())
         scale = fitted_scale((held @ weight.T + bias).float(), target, self.answers[task.name]) if known else 1.0
         return weight * scale, bias * scale, scale
 
     def _candidate(self, strength: float, paths: dict[str, RidgePath], held: Tensor) -> Candidate:
-        task = self.tasks[0]
-        weight, bias, _ = self._calibrated(task, paths[task.name], strength, held)
-        logits = {task.name: (held @ weight.T + bias).float().cpu()}
-        target = {task.name: self.data.targets[task.name].take(self.data.val)}
-        found = scores(logits, target, (task,), self.answers, self.settings.metric)
-        value = found[f"{task.name}/{self.settings.metric}"]
+        logits = {}
+        for task in self.tasks:
+            weight, bias, _ = self._calibrated(task, paths[task.name], strength, held)
+            logits[task.name] = (held @ weight.T + bias).float().cpu()
+        value = scores(logits, self.held, self.tasks, self.answers, self.chooser)[self.chooser.key]
         return Candidate(learning_rate=None, head_l2=strength, best_epoch=1, value=value)
 
     def _put(self, head: nn.Module, weight: Tensor, bias: Tensor) -> None:
