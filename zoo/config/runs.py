@@ -62,7 +62,11 @@ class TrainConfig:
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
-    """Column to learn; repeat for several."""
+    """Column to learn; repeat for several. A cell may be empty: such a row teaches the other targets."""
+    task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TARGET=KIND")] = ()
+    """What a target is, where it is not one class a row: TARGET=regression, a number; TARGET=ordinal, ranks by number,
+    or as named in ordinal(mild, moderate, severe); TARGET=multilabel, cells such as a|b, or multilabel(A, B), columns
+    of 0, 1 and nothing. It names the target too."""
     covariate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
     """Column beside the image that the head sees too; repeat for several."""
     group: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.labels import label_texts, natural_order
+from zoo.data.labels import label_strata
 from zoo.data.table import Table
 from zoo.errors import DataError
 
@@ -47,12 +47,12 @@ def drop_rows(
     if count > max(1, int(caps.max * len(train))):
         excess.append(f"  {count / len(train):.2%} of the training rows would go, {caps.max:.2%} may (max)")
     for target in table.roles.targets:
-        texts = label_texts(table, target)
+        texts, names = label_strata(table, target)
         rows, gone = Counter(texts[row] for row in train), Counter(texts[row] for row in train[holed])
         excess += [
             f"  {gone[name] / rows[name]:.2%} of {target} = {name} would go ({gone[name]} of {rows[name]} rows), "
             f"{caps.max_class:.2%} may (max_class)"
-            for name in natural_order(text for text in gone if text is not None)
+            for name in names
             if gone[name] > max(1, int(caps.max_class * rows[name]))
         ]
     if excess:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.labels import label_texts
+from zoo.data.labels import label_strata
 from zoo.data.missingness import depends_on_label, sentence
 from zoo.data.splits import Splits
 from zoo.data.table import Table
@@ -26,12 +26,12 @@ def count_holes(
 
     Args:
         table: the table.
-        task: whose classes the rows with holes are counted by.
+        task: whose classes (ranges of numbers, rarest labels) the rows with holes are counted by.
         splits: of the rows.
         missing: bool (N,) by column, True at holes.
     """
-    texts = label_texts(table, task.name)
-    index: dict[str | None, int] = {name: place for place, name in enumerate(task.classes)}
+    texts, names = label_strata(table, task.name)
+    index: dict[str | None, int] = {name: place for place, name in enumerate(names)}
     codes = np.array([index.get(text, -1) for text in texts], dtype=np.int64)
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     found = []

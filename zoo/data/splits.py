@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,16 +10,22 @@ from numpy.typing import NDArray
 
 from zoo.data.draws import Strata, draw, fine_cells, too_few
 from zoo.data.folders import SPLIT_NAMES
-from zoo.data.labels import label_holes, label_texts, natural_order
+from zoo.data.labels import label_holes, label_strata, label_texts, natural_order
+from zoo.data.numbers import measured_hint
 from zoo.data.table import Table
+from zoo.data.tasks import count_classes
 from zoo.errors import DataError
 from zoo.registry.lookup import suggest
-from zoo.specs import ClassStatistics, CovariateColumns, Task, TrainView
+from zoo.specs import CovariateColumns, Task, TrainView
 from zoo.specs.training import SPLITTERS_SEAL
 
 Rows = NDArray[np.int64]
 NAMES = ("train", "val", "test")
 EMPTY = np.empty(0, dtype=np.int64)
+
+
+BY = {"regression": "range", "multilabel": "rarest label", "ordinal": "rank"}
+"""What the rows of each kind of target are drawn by, where not by class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,7 +50,8 @@ def make_splits(
     """Split the usable rows that have at least one label.
 
     A split column is kept as it is; what it lacks is drawn from its training rows (the test split only where there is
-    no validation split either). Draws are stratified by the first target and keep groups whole.
+    no validation split either). Draws are stratified by the first target (`zoo.data.labels.label_strata`) and keep
+    groups whole.
 
     Args:
         table: the table; its first target decides the strata.
@@ -146,21 +152,21 @@ def _given(table: Table, column: str, eligible: Rows) -> dict[str, Rows]:
 def _strata(table: Table) -> Strata:
     """Class and group of every row; a row without a group is a group of its own."""
     target, group = table.roles.targets[0], table.roles.group
-    texts = label_texts(table, target)
-    names = natural_order(text for text in texts if text is not None)
+    texts, names = label_strata(table, target)
     index = {name: position for position, name in enumerate(names)}
     codes = np.array([-1 if text is None else index[text] for text in texts], dtype=np.int64)
     if group is not None and table.roles.stratify is not None and table.roles.stratify != target:
         raise DataError(
             f"rows are kept whole by {group!r} or in proportion by {table.roles.stratify!r}, not both: leave out one"
         )
+    hint = "" if target in table.kinds else measured_hint(target, names)
     if group is None:
-        return Strata(target=target, names=tuple(names), codes=codes, cells=_cells(table, codes))
+        return Strata(target=target, names=tuple(names), codes=codes, cells=_cells(table, codes), hint=hint)
     cells = label_texts(table, group)
     keys = [(0, str(row)) if cell is None else (1, cell) for row, cell in enumerate(cells)]
     numbers = {key: position for position, key in enumerate(dict.fromkeys(keys))}
     groups = np.array([numbers[key] for key in keys], dtype=np.int64)
-    return Strata(target=target, names=tuple(names), codes=codes, group=group, groups=groups)
+    return Strata(target=target, names=tuple(names), codes=codes, group=group, groups=groups, hint=hint)
 
 
 def _cells(table: Table, codes: Rows) -> Rows | None:
@@ -205,7 +211,8 @@ def _how(
     if drawn:
         whole = f", groups of {table.roles.group!r} kept whole" if table.roles.group else ""
         too = f" and by {table.roles.stratify!r}" if table.roles.stratify and not table.roles.group else ""
-        how.append(f"{' and '.join(drawn)} drawn by class of {table.roles.targets[0]!r}{too} with seed {seed}{whole}")
+        what = BY.get(table.kind(table.roles.targets[0]).kind, "class")
+        how.append(f"{' and '.join(drawn)} drawn by {what} of {table.roles.targets[0]!r}{too} with seed {seed}{whole}")
     reasons = [(left[0], "that cannot be used"), (left[1], "without any label")]
     reasons.append((len(table) - sum(left) - sum(map(len, parts.values())), "that are marked for no split"))
     how += [f"{count} rows {reason} left out" for count, reason in reasons if count]
@@ -232,10 +239,8 @@ def training_view(
         raise ValueError(f"covariates of {len(covariates)} rows for {len(splits.train)} training rows")
     statistics = {}
     for task in tasks:
-        texts = label_texts(table, task.name)
-        seen = Counter(texts[row] for row in splits.train)
         try:
-            statistics[task.name] = ClassStatistics(task=task, counts=tuple(seen[name] for name in task.classes))
+            statistics[task.name] = count_classes(table, task, splits.train)
         except ValueError as error:
             raise DataError(f"target {error}") from None
     return TrainView(SPLITTERS_SEAL, rows=splits.train, statistics=statistics, covariates=covariates)

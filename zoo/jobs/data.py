@@ -17,15 +17,16 @@ from zoo.data.covariates import columns, fix_schema, missing_cells
 from zoo.data.drop_rows import drop_rows
 from zoo.data.hole_counts import count_holes
 from zoo.data.ingest import Images, ingest
-from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
+from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
+from zoo.data.tasks import check_complete, fix_tasks
 from zoo.errors import DataError, OptionError
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.run.covariates import Covariates, Imputing, parse_imputing
-from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView
+from zoo.specs import CovariateColumns, Holes, InputSpec, Target, Task, TrainView, parse_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ def read(config: TrainConfig, parent: Parent | None = None) -> Table:
     table = read_table(
         config.data,
         **(parent.roles(config) if parent else roles),
+        kinds=parent.kinds(config) if parent else parse_kinds(config.task),
         group=config.group,
         weight=config.weight,
         split=config.split,
@@ -98,6 +100,8 @@ def prepare(
     known = parent.known(images.digests) if parent else None
     splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
     seen = fix_tasks(table, splits.train)
+    if parent is None:
+        check_complete(table, seen, splits.train)
     tasks, lacking = parent.extended(seen) if parent else (seen, ())
     if label_holes(table)[splits.val].all():
         names = " or ".join(repr(task.name) for task in tasks)
@@ -221,7 +225,7 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
         "licence": table.licence,
         "notes": list(table.notes),
         "roles": {name: getattr(table.roles, name) for name in table.roles.__slots__},
-        "tasks": [{"name": task.name, "kind": task.kind, "classes": list(task.classes)} for task in data.tasks],
+        "tasks": [task.to_json() for task in data.tasks],
         "splits": {
             "train": len(data.splits.train),
             "val": len(data.splits.val),

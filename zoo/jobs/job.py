@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Augmenter
+from zoo.data.labels import label_strata
 from zoo.features.choose import Decision
 from zoo.features.prefix import Recipe
 from zoo.group import ALONE, Group
@@ -81,9 +82,13 @@ class Job:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Classes of the first target on the training rows, -1 where unknown."""
-        target = self.data.targets[self.data.tasks[0].name]
-        found: NDArray[np.int64] = torch.where(target.mask, target.value, -1).numpy()[self.data.splits.train]
+        """Classes of the first target on training rows, or what rows are drawn by where it has none; -1: unknown."""
+        task, train = self.data.tasks[0], self.data.splits.train
+        if not task.hard:
+            texts, names = label_strata(self.data.table, task.name)
+            return np.array([names.index(text) if (text := texts[row]) is not None else -1 for row in train])
+        target = self.data.targets[task.name]
+        found: NDArray[np.int64] = torch.where(target.mask, target.value, -1).numpy()[train]
         return found
 
 

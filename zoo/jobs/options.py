@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
 from zoo.errors import ZooError
-from zoo.metrics.choice import check_metric
 from zoo.metrics.chooser import split_option
+from zoo.metrics.kinds import check_metric_name
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.covariates import parse_imputing
-from zoo.specs import Call, FreezeSchedule, bind, parse_options, parse_schedule
+from zoo.specs import Call, FreezeSchedule, TaskKind, bind, parse_kinds, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
 from zoo.training.schedule import parse_curve
@@ -34,8 +35,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
             "go on from a finished run"
         )
     _check_numbers(config)
-    if config.metric is not None:
-        check_metric(split_option(config.metric)[1])
+    _check_metric(config)
     schedule = parse_schedule(config.freeze)
     if schedule.policy is not None and schedule.policy.lora is not None:
         require_peft()
@@ -54,6 +54,19 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
         for call in parse_options(text) if text.strip() not in ("", "none") else ():
             bind(call, STRATEGIES.of_call(call).parameters)
     return schedule, head, augmentation
+
+
+def _check_metric(config: TrainConfig) -> None:
+    """Refuse kinds of targets that there are not, and a metric that no target can have."""
+    named = parse_kinds(config.task)
+    if config.metric is None:
+        return
+    kinds: list[TaskKind] = [each.kind for each in named.values()]
+    if config.start is not None:
+        kinds = list(get_args(TaskKind))  # the run says what its targets are
+    elif not named or not named.keys() >= set(config.target):
+        kinds.insert(0, "classification")
+    check_metric_name(split_option(config.metric)[1], kinds)
 
 
 def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:

@@ -10,24 +10,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.labels import label_texts
 from zoo.data.splits import Splits
 from zoo.jobs.data import Prepared
+from zoo.jobs.mistakes import worst_mistakes
 from zoo.jobs.parent import Parent
 from zoo.jobs.record import Outcome, run_json, versions
-from zoo.metrics.classification import classification_metrics
+from zoo.metrics.kinds import report
 from zoo.report.page import Mistake, render_report
 from zoo.run.artifact import Artifact, clear, write_model
 from zoo.run.files import to_json, write_whole
 from zoo.run.pipeline import Pipeline, prediction_frame
 from zoo.run.uses import with_inherited
-from zoo.specs import Task
+from zoo.specs import Target, Task
 from zoo.training.ledger import centred
-
-MISTAKES = 12
 
 
 def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -39,15 +37,19 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None)
     rows = np.concatenate([data.splits.val, data.splits.test])
     with job.reporter.bar("predicting held-out rows", "images") as progress:
-        probabilities, _ = pipeline.probabilities(data.table, data.images, rows, progress)
+        predicted, _ = pipeline.predictions(data.table, data.images, rows, progress)
     splits = ["val"] * len(data.splits.val) + ["test"] * len(data.splits.test)
     labels = {task.name: label_texts(data.table, task.name) for task in data.tasks}
     held = {name: [texts[row] for row in rows] for name, texts in labels.items()}
-    metrics = score(probabilities, held, splits, data.tasks)
-    predictions = prediction_frame(data.table, rows, probabilities, data.tasks, splits=splits, labels=held)
+    targets = {name: target.take(torch.from_numpy(rows)) for name, target in data.targets.items()}
+    metrics = score(predicted, targets, splits, data.tasks)
+    predictions = prediction_frame(data.table, rows, predicted, data.tasks, splits=splits, labels=held)
     seconds = {**outcome.clock, "predict": time.perf_counter() - began}
     run = run_json(outcome, seconds)
-    mistakes = _mistakes(data, rows, predictions, data.tasks[0])
+    mistakes = [
+        Mistake(**own, thumbnail=thumbnail_of(picture))
+        for own, picture in worst_mistakes(data, rows, predicted, targets)
+    ]
     page = render_report(
         run, {task: splits for task, splits in metrics.items() if splits}, outcome.fitted.fit.history, mistakes
     )
@@ -63,22 +65,24 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def score(
-    probabilities: Mapping[str, Tensor],
-    labels: Mapping[str, Sequence[str | None]],
-    splits: Sequence[str],
-    tasks: Sequence[Task],
+    predicted: Mapping[str, Tensor], targets: Mapping[str, Target], splits: Sequence[str], tasks: Sequence[Task]
 ) -> dict[str, Any]:
-    """Metrics by task and split over the rows whose label is known; a split without such a row has none."""
+    """Metrics by task and split over the rows that have a label; a split without such a row has none.
+
+    Args:
+        predicted: of N rows, by task, as `Pipeline.predictions` gives it.
+        targets: of the same rows.
+        splits: of each of them.
+        tasks: in their order.
+    """
     found: dict[str, Any] = {}
     for task in tasks:
         found[task.name] = {}
-        index = {name: position for position, name in enumerate(task.classes)}
         for split in dict.fromkeys(splits):
-            chosen = [row for row, own in enumerate(splits) if own == split and labels[task.name][row] in index]
-            if chosen:
-                truth = torch.tensor([index[str(labels[task.name][row])] for row in chosen])
-                scores = classification_metrics(probabilities[task.name][chosen], truth, task.classes)
-                found[task.name][split] = scores.to_json()
+            chosen = torch.tensor([row for row, own in enumerate(splits) if own == split])
+            target = targets[task.name].take(chosen)
+            if bool(target.mask.any()):
+                found[task.name][split] = report(task, predicted[task.name][chosen], target)
     return found
 
 
@@ -101,10 +105,13 @@ def _at_inference(outcome: Outcome) -> dict[str, dict[str, tuple[float, ...]]]:
     """What is added to the logits, by task, and the class prior that is in them then."""
     bias: dict[str, tuple[float, ...]] = {}
     prior: dict[str, tuple[float, ...]] = {}
+    kinds = {task.name: task.kind for task in outcome.job.data.tasks}
     for name, answer in outcome.job.answered[-1].items():
         parts = [own for own in (answer.logit_bias, outcome.fitted.afterwards.bias.get(name)) if own]
         if parts:
             bias[name] = tuple(map(sum, zip(*parts, strict=True)))
+        if kinds[name] != "classification":
+            continue
         before = answer.log_prior or outcome.job.data.view.statistics(name).log_prior
         if len(before) < sum(len(task.classes) for task in outcome.job.data.tasks if task.name == name):
             continue  # a class that the run before knew and no training row has: nothing is known of its share
@@ -130,29 +137,6 @@ def _split_names(rows: int, splits: Splits) -> list[str]:
         for row in getattr(splits, name):
             names[row] = name
     return names
-
-
-def _mistakes(data: Prepared, rows: NDArray[np.int64], frame: pl.DataFrame, task: Task) -> list[Mistake]:
-    """The most confident wrong predictions among test rows, or validation rows where there is no test split."""
-    split = "test" if len(data.splits.test) else "val"
-    wrong = (
-        frame.with_row_index("at")
-        .filter(pl.col("split") == split, pl.col(task.name).is_not_null())
-        .filter(pl.col(task.name) != pl.col(f"{task.name}.predicted"))
-        .sort(f"{task.name}.confidence", descending=True)
-        .head(MISTAKES)
-    )
-    pictures = data.images.pixels(rows[wrong["at"].to_numpy()]) if len(wrong) else torch.empty(0)
-    return [
-        Mistake(
-            image=row["image"],
-            true=row[task.name],
-            predicted=row[f"{task.name}.predicted"],
-            probability=row[f"{task.name}.confidence"],
-            thumbnail=thumbnail_of(picture),
-        )
-        for row, picture in zip(wrong.iter_rows(named=True), pictures, strict=True)
-    ]
 
 
 def thumbnail_of(pixels: Tensor) -> bytes:

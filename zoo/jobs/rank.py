@@ -15,9 +15,9 @@ import psutil
 import torch
 
 from zoo.config import ListConfig, RankConfig, TrainConfig
-from zoo.data.labels import fix_tasks
 from zoo.data.splits import make_splits
 from zoo.data.table import Table
+from zoo.data.tasks import fix_tasks
 from zoo.errors import OptionError, UnknownNameError, ZooError
 from zoo.grid.rows import Cell, Row
 from zoo.grid.run import failed, run_grid

@@ -103,7 +103,7 @@ def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "covariate")
+    several = ("imbalance", "impute", "target", "task", "covariate")
     return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
 
 
@@ -217,6 +217,7 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     with group.in_turn():
         data = prepare(config, table, view.input, cache, reporter, parent)
     said = programs(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
+    _refuse_smoothing(config, data)
     course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
         parent.check_counted(data.tasks, data.view, course.answers[0])
@@ -271,6 +272,13 @@ def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
         if target is not None and target not in table.roles.targets:
             targets = ", ".join(table.roles.targets)
             raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
+
+
+def _refuse_smoothing(config: TrainConfig, data: Prepared) -> None:
+    if config.label_smoothing and all(task.kind in ("regression", "ordinal") for task in data.tasks):
+        raise ZooError(
+            "--label-smoothing spreads labels over classes, and no target of this run has such; leave it out"
+        )
 
 
 def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: TrainConfig) -> None:

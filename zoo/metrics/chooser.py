@@ -6,15 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from zoo.errors import DataError, UnknownNameError
-from zoo.metrics.choice import check_defined, check_metric, is_better
+from zoo.metrics.choice import is_better
+from zoo.metrics.kinds import DEFAULTS, check_defined, check_metric
 from zoo.registry.near import suggest
 from zoo.specs import Target, Task
-
-DEFAULT = "log_loss"
-"""Chooses where nobody says otherwise: it is smooth where the accuracy of a few hundred rows jumps."""
 
 MEAN = "mean"
 """In the history, the mean that chooses where several targets count."""
@@ -102,13 +98,14 @@ def make_chooser(
         UnknownNameError: no such target or metric, or a class that no target has.
         DataError: the rows leave it undefined; the message says why.
     """
-    target, metric = split_option(option, [task.name for task in tasks]) if option else (None, DEFAULT)
-    metrics = {task.name: metric if _has(task, metric) else DEFAULT for task in tasks}
-    asked = [task for task in tasks if _has(task, metric) and target in (None, task.name)]
+    target, metric = split_option(option, [task.name for task in tasks]) if option else (None, None)
+    own = {task.name: metric or DEFAULTS[task.kind] for task in tasks}
+    asked = [task for task in tasks if target in (None, task.name) and _has(task, own[task.name])]
     if not asked:
         named = next((task for task in tasks if task.name == target), tasks[0])
-        check_metric(metric, named.classes)
-    why = {task.name: _undefined(task, metric, held[task.name], rows) for task in asked}
+        check_metric(named, own[named.name])
+    metrics = {task.name: own[task.name] if _has(task, own[task.name]) else DEFAULTS[task.kind] for task in tasks}
+    why = {task.name: _undefined(task, own[task.name], held[task.name], rows) for task in asked}
     counts = tuple(name for name, reason in why.items() if reason is None)
     if not counts:
         raise DataError(next(iter(why.values())))
@@ -118,18 +115,17 @@ def make_chooser(
 
 def _has(task: Task, metric: str) -> bool:
     try:
-        check_metric(metric, task.classes)
+        check_metric(task, metric)
     except UnknownNameError:
         return False
     return True
 
 
 def _undefined(task: Task, metric: str, target: Target, rows: str) -> str | None:
-    labels: Tensor = target.value[target.mask]
-    if not len(labels):
+    if not bool(target.mask.any()):
         return f"none of {rows} has a label of {task.name!r}"
     try:
-        check_defined(metric, labels, task.classes, rows)
+        check_defined(task, metric, target, rows)
     except DataError as error:
         return str(error)
     return None

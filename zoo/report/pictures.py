@@ -113,6 +113,25 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
     return svg(figure)
 
 
+def range_diagram(ranges: Sequence[Mapping[str, Any]]) -> Markup:
+    """Predicted against true numbers, by groups of rows of about the same value.
+
+    Args:
+        ranges: means `true` and `predicted` of each, and `low` and `high`, between which most of its predictions lie.
+    """
+    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    x, y, low, high = ([each[key] for each in ranges] for key in ("true", "predicted", "low", "high"))
+    ends = [min([*x, *low]), max([*x, *high])]
+    axes.plot(ends, ends, color=GREY, lw=1, ls="--", zorder=0)
+    axes.vlines(x, low, high, color=COLOURS[0], lw=1.6, alpha=0.5)
+    axes.plot(x, y, "o", color=COLOURS[0], ms=5, zorder=3)
+    dress(axes)
+    axes.set_xlabel("true value", fontsize=9)
+    axes.set_ylabel("predicted", fontsize=9)
+    return svg(figure)
+
+
 def dress(axes: Axes) -> None:
     """The frame that every picture has."""
     axes.tick_params(labelsize=9, color=GREY)

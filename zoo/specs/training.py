@@ -19,12 +19,21 @@ SPLITTERS_SEAL = object()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassStatistics:
-    """How often each class of a task was observed among the training rows."""
+    """How often each class of a task was observed among the training rows.
+
+    Attributes:
+        task: without classes, as in regression, there are no counts either.
+        counts: rows of each class; of a multilabel task those that have the label.
+        known: of a multilabel task, rows of which it is known whether they have the label.
+    """
 
     task: Task
     counts: tuple[int, ...]
+    known: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.task.classes and not self.counts:
+            return
         if len(self.counts) != len(self.task.classes):
             raise ValueError(f"{len(self.counts)} counts for the {len(self.task.classes)} classes of {self.task.name}")
         if min(self.counts, default=0) < 1:
@@ -33,7 +42,7 @@ class ClassStatistics:
 
     @property
     def log_prior(self) -> tuple[float, ...]:
-        """Natural logarithm of each class's share of the training rows."""
+        """Natural logarithm of each class's share of the training rows; of a multilabel task, of all labels there."""
         total = sum(self.counts)
         return tuple(math.log(count / total) for count in self.counts)
 

@@ -93,13 +93,14 @@ def _losses(plan: Plan, statistics: ClassStatistics, labels: Tensor, scale: floa
 
 
 def criterion_gives_losses(plan: Plan, statistics: ClassStatistics) -> None:
-    """One finite loss a row with a finite gradient, also for one class only, one row only, and logits that are sure."""
+    """One finite loss a row, or a label, with a finite gradient, also for one class, one row, and sure logits."""
     for labels in _batches(statistics):
         for scale in (1.0, 40.0):
             losses, logits = _losses(plan, statistics, labels, scale)
             said = f"{len(labels)} rows with logits of size {scale:g}"
             shape = tuple(losses.shape)
-            require(shape == (len(labels),), f"{said}: losses {shape}, not {(len(labels),)}; the trainer reduces them")
+            wanted = tuple(logits.shape) if statistics.task.kind == "multilabel" else (len(labels),)
+            require(shape == wanted, f"{said}: losses {shape}, not {wanted}; the trainer reduces them")
             require(bool(losses.isfinite().all()), f"{said}: a loss is not finite")
             losses.sum().backward()  # type: ignore[no-untyped-call]
             gradient = logits.grad

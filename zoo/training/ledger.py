@@ -23,7 +23,7 @@ DEVIATIONS = 5.0
 
 def centred(values: Sequence[float]) -> list[float]:
     """The values less their mean."""
-    mean = math.fsum(values) / len(values)
+    mean = math.fsum(values) / max(1, len(values))
     return [value - mean for value in values]
 
 

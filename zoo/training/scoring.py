@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from zoo.errors import DataError
-from zoo.metrics.choice import epoch_score
 from zoo.metrics.chooser import Chooser
+from zoo.metrics.kinds import epoch_score
 from zoo.specs import Target, Task
 from zoo.training.losses import total_loss
 from zoo.training.strategy import Answer
@@ -37,12 +37,10 @@ def scores(
     found = {"val_loss": float(total_loss(logits, targets, tasks, answers))}
     metrics = {}
     for task in tasks:
-        mask, bias = targets[task.name].mask, answers[task.name].logit_bias
+        bias = answers[task.name].logit_bias
         corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
         try:
-            score = epoch_score(
-                corrected[mask], targets[task.name].value[mask], chooser.metrics[task.name], task.classes
-            )
+            score = epoch_score(task, chooser.metrics[task.name], corrected, targets[task.name])
         except (DataError, ValueError):
             if task.name in chooser.counts:
                 raise

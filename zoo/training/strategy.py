@@ -74,10 +74,15 @@ class Answer:
         return "+".join(self.strategies)
 
     def weights(self, target: Target) -> Tensor | None:
-        """The factor (B,) of each row by its class: for soft targets the mean over their classes."""
+        """The factor (B,) of each row by its class: for soft targets the mean over their classes.
+
+        Of several labels a row (B, K), for each label that is there.
+        """
         if self.element_weights is None:
             return None
         table = torch.tensor(self.element_weights, dtype=torch.float32, device=target.value.device)
+        if target.mask.ndim == 2:
+            return torch.where(target.value > 0.5, table, 1.0)
         return table[target.value] if target.value.ndim == 1 else target.value.float() @ table
 
 

@@ -127,6 +127,12 @@ def check_fitter(heads: TaskHeads, answers: Mapping[str, Answer], fitter: Fitter
             f"--fitter ridge solves for one linear layer, and --head {heads.call} is more; "
             "use --head linear, --fitter lbfgs or --fitter adamw"
         )
+    other = next((task for task in heads.tasks if task.kind in ("multilabel", "ordinal")), None)
+    if fitter == "ridge" and other is not None:
+        raise ZooError(
+            f"--fitter ridge solves for numbers and classes, and {other.name} is {other.kind}; "
+            "use --fitter lbfgs or --fitter adamw"
+        )
     for name, answer in answers.items():
         slot = "sampler" if answer.sampler else "criterion" if answer.criterion and fitter == "ridge" else None
         if slot:

@@ -1,7 +1,8 @@
-"""Ridge regression on one-hot targets, its strength chosen on validation rows, its outputs made logits.
+"""Ridge regression on numbers or one-hot classes, its strength chosen on validation rows, its outputs made logits.
 
-Outputs of least squares lie about 0 and 1 and are no logits: one factor a task, fitted on validation rows, makes
-probabilities of them (`zoo.training.fitters.temperature`); biases are scaled with the weights.
+Numbers are what they are. Of classes, outputs of least squares lie about 0 and 1 and are no logits: one factor a task,
+fitted on validation rows, makes probabilities of them (`zoo.training.fitters.temperature`); biases are scaled with the
+weights.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Ridge(FeatureTrainer):
                 raise ZooError("--fitter ridge cannot solve: features, or weights of rows, are not finite")
             yield (
                 features[target.mask],
-                soft_classes(target, task.outputs).double()[target.mask],
+                _wanted(task, target).double()[target.mask],
                 own[target.mask],
             )
 
@@ -109,8 +110,8 @@ class Ridge(FeatureTrainer):
         """Weights (K, D), biases (K,) and the factor that is in both."""
         weight, bias = path.solve(strength)
         target = self.held[task.name].to(held.device)
-        # Without a known row to calibrate on, scores stay what they are.
-        known = bool(target.mask.any())
+        # Numbers are no scores; and without a known row to calibrate on, scores stay what they are.
+        known = task.kind == "classification" and bool(target.mask.any())
         scale = fitted_scale((held @ weight.T + bias).float(), target, self.answers[task.name]) if known else 1.0
         return weight * scale, bias * scale, scale
 
@@ -128,6 +129,11 @@ class Ridge(FeatureTrainer):
         layer.weight[:, self.heads.width :] *= self._stretch
         if layer.bias is not None:
             layer.bias.copy_(bias)
+
+
+def _wanted(task: Task, target: Target) -> Tensor:
+    """What is solved for, (N, outputs)."""
+    return target.value if task.kind == "regression" else soft_classes(target, task.outputs)
 
 
 def _filled(target: Target) -> Target:
