@@ -91,8 +91,8 @@ class TrainConfig:
     """adamw, adam or sgd, with options as in sgd(momentum=0.8) and adamw(beta2=0.99), or one of timm's, such as lion,
     lamb, muon; with those say --lr and --backbone-lr too, because the defaults are AdamW's (ten times them for sgd)."""
     lr: float | None = None
-    """Learning rate of the head; by default 1e-2 for linear (less for more than 1280 features), 3e-3 for cosine, 1e-3
-    for other heads and where part of the backbone trains."""
+    """Learning rate of the head; by default 1e-2 for linear (less for more than 1280 features), 3e-3 for cosine and
+    where a target is a number, 1e-3 for other heads and where part of the backbone trains."""
     backbone_lr: float | None = None
     """Learning rate of the backbone's trainable part; by default 1e-4."""
     layer_decay: float = 1.0
@@ -118,7 +118,8 @@ class TrainConfig:
     """Stop when --metric has not improved for so many epochs."""
     head_l2: float | None = None
     """L2 penalty on the head's weights; by default, for linear, features / (4 x training rows), as strong as a Gaussian
-    prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others."""
+    prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others.
+    Weights of numbers are held four times as strongly."""
     fitter: Literal["adamw", "lbfgs", "ridge"] = "adamw"
     """How heads are fitted on a frozen backbone's features: adamw by epochs, lbfgs to the minimum of the same loss, or
     ridge in closed form (linear heads), which chooses its own --head-l2 on validation rows."""

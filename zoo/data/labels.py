@@ -55,6 +55,15 @@ def label_holes(table: Table) -> NDArray[np.bool_]:
     return np.array(columns, dtype=bool).reshape(len(columns), len(table)).T
 
 
+def unknown_labels(table: Table, task: Task) -> dict[str, int]:
+    """By label of a multilabel task, how many rows say something of others and not of it; labels with none left out."""
+    if task.kind != "multilabel":
+        return {}
+    texts = [text for text in label_texts(table, task.name) if text is not None]
+    missing = (~encode_sets(texts, task.classes)[1]).sum(axis=0).tolist()
+    return {name: count for name, count in zip(task.classes, missing, strict=True) if count}
+
+
 def natural_order(names: Iterable[str]) -> list[str]:
     """Distinct names as people count: numbers (also 1/3) by value, else `class2` before `class10`."""
     distinct = sorted(set(names))

@@ -34,7 +34,7 @@ class Table:
         root: absolute folder that relative image paths start from.
         licence: of the data, or an empty string where nobody stated it.
         notes: what must be known beside every figure, for people.
-        kinds: of the targets that are more than one class a row, by name.
+        kinds: of targets, by name, as the user or a data set's author says; of others nobody has said anything.
     """
 
     name: str
@@ -115,7 +115,7 @@ def read_table(
         raise DataError(
             f"{data}: no target is named; name the column to learn with --target. The columns are {columns}"
         )
-    return replace(table, kinds=dict(kinds))
+    return replace(table, kinds={**table.kinds, **kinds})
 
 
 def _joined(frame: pl.DataFrame, kinds: Mapping[str, TargetKind]) -> pl.DataFrame:
@@ -205,6 +205,7 @@ def _read_dataset(name: str, asked: Roles, kinds: Mapping[str, TargetKind]) -> T
         root=given.root.absolute(),
         licence=record.licence,
         notes=record.notes,
+        kinds={name: TargetKind() for name in roles.targets if frame.schema[name] == pl.String},  # as its author says
     )
 
 

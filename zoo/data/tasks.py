@@ -96,7 +96,8 @@ def _number_task(table: Table, name: str, train_rows: Rows) -> Task:
     if len(known) < 2 or float(known.std()) == 0.0:
         found = f"one value only, {known[0]:g}" if len(known) else "no number at all"
         raise DataError(_nothing(name, found, train_rows, len(numbers) - len(known)))
-    return Task(name=name, kind="regression", center=float(known.mean()), scale=float(known.std()))
+    center, scale, low, high = (float(each) for each in (known.mean(), known.std(), known.min(), known.max()))
+    return Task(name=name, kind="regression", center=center, scale=scale, low=low, high=high)
 
 
 _TASKS: dict[str, Callable[[Table, str, Rows], Task]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo.metrics.predictions import outputs_of
+from zoo.metrics.predictions import outputs_of, within
 from zoo.specs import Task
 
 _LOGITS = {
@@ -33,18 +33,27 @@ def describe_output(task: Task, *, softmax: bool, batch: int | None) -> dict[str
     """What stands about one output in the description, JSON values."""
     gives = kind_of_output(task, softmax=softmax)
     columns = len(task.classes) if gives == "probabilities" else task.outputs
-    means = {"value": "in the target's own units"}.get(gives) or (_SHARES if softmax else _LOGITS)[task.kind]
+    means = _value(task, softmax) if gives == "value" else (_SHARES if softmax else _LOGITS)[task.kind]
     shape = [batch or "batch", columns]
     return {"gives": gives, "kind": task.kind, "shape": shape, "classes": list(task.classes), "means": means}
 
 
+def _value(task: Task, softmax: bool) -> str:
+    if task.low is None or task.high is None:
+        return "in the target's own units"
+    ends = f"between {task.low:g} and {task.high:g}, the ends of the training rows"
+    return f"in the target's own units, {ends}" if softmax else f"in the target's own units; the run keeps it {ends}"
+
+
 def served_output(task: Task, logits: Tensor, *, softmax: bool) -> Tensor:
     """What comes out for corrected logits (B, outputs): float32 (B, columns)."""
-    return outputs_of(task, logits) if softmax or task.kind == "regression" else logits
+    if softmax:
+        return outputs_of(task, logits)
+    return logits * task.scale + task.center if task.kind == "regression" else logits
 
 
 def comparable(task: Task, given: Tensor, *, softmax: bool) -> Tensor:
     """What comes out as numbers about 1, so that two of them may be compared: probabilities, or standard deviations."""
     if task.kind == "regression":
-        return (given.double() - task.center) / task.scale
+        return (within(task, given.double()) - task.center) / task.scale
     return given.double() if softmax else outputs_of(task, given.double())

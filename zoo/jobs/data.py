@@ -17,7 +17,7 @@ from zoo.data.covariates import columns, fix_schema, missing_cells
 from zoo.data.drop_rows import drop_rows
 from zoo.data.hole_counts import count_holes
 from zoo.data.ingest import Images, ingest
-from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes
+from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes, unknown_labels
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.data.tasks import check_complete, fix_tasks
@@ -110,7 +110,7 @@ def prepare(
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
-    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table))
+    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table, tasks))
     used = np.concatenate([splits.train, splits.val, splits.test])
     targets = encode_targets(table, tasks, used)
     held = {name: target.take(torch.from_numpy(splits.val)) for name, target in targets.items()}
@@ -161,13 +161,18 @@ def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ..
     return tuple(replace(task, classes=tuple(c for c in task.classes if c in own.classes)) for task, own in pairs)
 
 
-def _unlabelled(table: Table) -> tuple[str, ...]:
+def _unlabelled(table: Table, tasks: tuple[Task, ...]) -> tuple[str, ...]:
     missing = label_holes(table).sum(axis=0)
     others = "; they teach and measure the other targets alone" if len(missing) > 1 else "; they are left out"
-    return tuple(
+    said = [
         f"{count} of {len(table)} rows have no label of {name!r}{others}"
         for name, count in zip(table.roles.targets, missing, strict=True)
         if count
+    ]
+    unknown = ((task.name, name, count) for task in tasks for name, count in unknown_labels(table, task).items())
+    return *said, *(
+        f"{count} of {len(table)} rows do not say whether {name!r} is among their {own!r}"
+        for own, name, count in unknown
     )
 
 
@@ -235,6 +240,7 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
         },
         "counts": label_counts(table, data.tasks, data.splits),
         "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, missing, strict=True)},
+        "unknown_labels": {task.name: unknown_labels(table, task) for task in data.tasks if task.kind == "multilabel"},
         "rows_with_holes": {kind: data.holes.count(kind) for kind in ("files", "covariates", "labels")},
         "holes": holes_json(data),
         "bad_files": [

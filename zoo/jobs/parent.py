@@ -135,7 +135,8 @@ class Parent:
         tasks, lacking = [], []
         for own, found in zip(self.tasks, seen, strict=True):
             if own.kind == found.kind and own.kind in ("regression", "ordinal"):
-                tasks.append(own)  # the numbers keep the units in which the head speaks, and ranks have no room
+                # Numbers keep the units in which the head speaks, and between ranks there is no room for others.
+                tasks.append(replace(own, low=_least(own.low, found.low), high=_most(own.high, found.high)))
                 continue
             if own.kind != found.kind or not set(own.classes) & set(found.classes):
                 raise DataError(
@@ -198,3 +199,11 @@ class Parent:
                 why = "they stand behind the run's own, and their part of the head begins as in a new one"
                 found.append(Decision(what=f"new classes of {task.name}", choice=", ".join(new), why=why))
         return (*found, *self.said)
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else min(one, other)
+
+
+def _most(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)

@@ -27,6 +27,8 @@ def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapt
     if cached and heads.one_layer:
         # One layer on fixed features bears a larger step than layers behind layers, most of all a linear one.
         default = min(1e-2, 12.8 / heads.width) if heads.linear else 3e-3
+        if any(task.kind == "regression" for task in heads.tasks):
+            default = min(default, 3e-3)  # the squares of a few large errors make steps noisy
     factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
     # Adapters begin at zero and bear about ten times the rate that all weights do (Schulman 2025, "LoRA Without
     # Regret"); with the usual 2e-4 to 1e-3 of language models this is the upper end.

@@ -17,12 +17,12 @@ def outputs_of(task: Task, logits: Tensor) -> Tensor:
 
     Returns:
         Probabilities (N, K) of classes or ranks, which sum to 1; of labels, each for itself; or numbers (N, 1) in the
-        target's own units.
+        target's own units, within the range of the training rows.
     """
     if task.kind == "multilabel":
         return logits.sigmoid()
     if task.kind == "regression":
-        return logits * task.scale + task.center
+        return within(task, logits * task.scale + task.center)
     if task.kind == "ordinal":
         # P(y = r) is the product of the steps passed and of the one that is not: in logarithms, so that it keeps its
         # digits (Shi, Cao & Raschka 2021).
@@ -30,6 +30,13 @@ def outputs_of(task: Task, logits: Tensor) -> Tensor:
         stopped = F.pad(F.logsigmoid(-logits), (0, 1))
         return (passed + stopped).exp()
     return logits.softmax(dim=1)
+
+
+def within(task: Task, numbers: Tensor) -> Tensor:
+    """Numbers of a regression task, kept between its ends."""
+    if task.low is None and task.high is None:
+        return numbers
+    return numbers.clamp(min=task.low, max=task.high)
 
 
 def predictions_of(task: Task, logits: Tensor) -> Tensor:

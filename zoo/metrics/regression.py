@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -136,13 +137,17 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 def _ranges(predicted: Tensor, truth: Tensor) -> tuple[dict[str, float], ...]:
-    order = truth.argsort(stable=True)
+    values = truth.numpy()
+    edges = np.unique(values)
+    if len(edges) > RANGES:
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, RANGES + 1)[:-1]))
+    places = np.searchsorted(edges, values, side="right")
     found = []
-    for rows in torch.tensor_split(order, min(RANGES, len(order))):
-        own = predicted[rows]
-        low, high = own.quantile(torch.tensor([0.1, 0.9], dtype=torch.float64)).tolist()
-        means = {"true": float(truth[rows].mean()), "predicted": float(own.mean())}
-        found.append({"rows": len(rows), **means, "low": low, "high": high})
+    for place in np.unique(places):
+        own = predicted.numpy()[places == place]
+        low, high = np.quantile(own, [0.1, 0.9])
+        means = {"true": values[places == place].mean(), "predicted": own.mean(), "low": low, "high": high}
+        found.append({"rows": len(own), **{name: float(value) for name, value in means.items()}})
     return tuple(found)
 
 

@@ -136,8 +136,8 @@ class Plan:
             on that of each label where it is there.
         class_transforms: *chain*: by class index, the grammar's name of an augmentation of the pixels.
         resamplers: *chain*: applied in order to the features at the boundary.
-        logit_bias: *add*: from the log prior (K,) that training left uncorrected to a bias (K,) on the logits at
-            inference; the bias is saved with the run.
+        logit_bias: *add*: from the log prior (K,) that training left uncorrected, or the log odds of several labels, to
+            a bias (K,) on the logits at inference; the bias is saved with the run.
         sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: *exclusive*. A head fitter names the head
             that it fits in `head`.
         hard_labels: whether the criterion takes hard labels alone, so that no mixer stands before it.

@@ -27,6 +27,8 @@ class Task:
         joined: of a multilabel task, whether each label has a column of its own, of 0 and 1.
         center, scale: of regression, mean and standard deviation of the training rows, in the column's units; heads
             learn the number of deviations from the mean.
+        low, high: of regression, the smallest and the largest of the training rows' numbers, between which predictions
+            are kept: a linear head that meets a feature as it never was says anything. None for no such end.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Task:
     joined: bool = False
     center: float = 0.0
     scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(TaskKind):
@@ -63,7 +67,7 @@ class Task:
         own: dict[str, Any] = {"name": self.name, "kind": self.kind, "classes": list(self.classes)}
         more: dict[str, dict[str, Any]] = {
             "multilabel": {"joined": self.joined},
-            "regression": {"center": self.center, "scale": self.scale},
+            "regression": {name: getattr(self, name) for name in ("center", "scale", "low", "high")},
         }
         return own | more.get(self.kind, {})
 

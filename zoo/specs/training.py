@@ -24,7 +24,7 @@ class ClassStatistics:
     Attributes:
         task: without classes, as in regression, there are no counts either.
         counts: rows of each class; of a multilabel task those that have the label.
-        known: of a multilabel task, rows of which it is known whether they have the label.
+        known: of a multilabel task, rows that say whether they have the label; by default all that have one.
     """
 
     task: Task
@@ -45,6 +45,20 @@ class ClassStatistics:
         """Natural logarithm of each class's share of the training rows; of a multilabel task, of all labels there."""
         total = sum(self.counts)
         return tuple(math.log(count / total) for count in self.counts)
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Of a multilabel task, rows that are known to lack each label, at least 1."""
+        known = self.known or (sum(self.counts),) * len(self.counts)
+        return tuple(max(1, rows - count) for rows, count in zip(known, self.counts, strict=True))
+
+    @property
+    def imbalance(self) -> tuple[float, ...]:
+        """What strategies correct: the log prior less its mean; of a multilabel task the log odds of each label."""
+        if self.task.kind == "multilabel":
+            return tuple(math.log(count / rows) for count, rows in zip(self.counts, self.absent, strict=True))
+        mean = math.fsum(self.log_prior) / max(1, len(self.counts))
+        return tuple(value - mean for value in self.log_prior)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

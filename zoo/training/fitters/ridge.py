@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.model.network import NUMBERS_PRIOR
 from zoo.specs import Batch, Target, Task
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer, Slices
@@ -108,7 +109,7 @@ class Ridge(FeatureTrainer):
 
     def _calibrated(self, task: Task, path: RidgePath, strength: float, held: Tensor) -> tuple[Tensor, Tensor, float]:
         """Weights (K, D), biases (K,) and the factor that is in both."""
-        weight, bias = path.solve(strength)
+        weight, bias = path.solve(strength * (NUMBERS_PRIOR if task.kind == "regression" else 1.0))
         target = self.held[task.name].to(held.device)
         # Numbers are no scores; and without a known row to calibrate on, scores stay what they are.
         known = task.kind == "classification" and bool(target.mask.any())
