@@ -42,6 +42,14 @@ RUNS = {
     "none": {"freeze": "none", "augment": "light", "accumulate": 2, "clip_norm": 1.0, "ema": 0.9},
     "schedule": {"freeze": "last(2)@lp-ft(1)"},
     "head": {"freeze": "head"},
+    "targets": {
+        "freeze": "last(1)",
+        "target": ["shade"],
+        "task": ["level=regression", "rank=ordinal", "marks=multilabel(odd, third)"],
+        "task_weights": "learned",
+        "accumulate": 2,
+        "head": "mlp",
+    },
     "step": {
         "freeze": "none",
         "head": "cosine",
@@ -73,6 +81,30 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def table(data):
+    """The same images with targets of every kind, a third of whose cells are empty."""
+    rows = []
+    for row in range(51):
+        cells = {
+            "shade": "dark" if row % 3 else "bright",
+            "level": row / 7 + 0.5,
+            "rank": row % 3,
+            "odd": row % 2,
+            "third": int(row % 3 == 0),
+        }
+        shown = {name: None if (row + place) % 5 < 2 else cell for place, (name, cell) in enumerate(cells.items())}
+        rows.append({"image": f"{'dark' if row % 3 else 'bright'}/{row}.png", **shown})
+    path = data.parent / f"{data.name}.csv"
+    pl.DataFrame(rows).with_columns(image=pl.lit(f"{data}/") + pl.col("image")).write_csv(path)
+    return path
+
+
+def told(own):
+    """Options as `zoo.train` takes them in this process."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+
+
+@pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     return {**os.environ, "ZOO_CACHE": str(tmp_path_factory.mktemp("cache")), "OMP_NUM_THREADS": "1"}
 
@@ -88,31 +120,36 @@ def torchrun(runs, folder, environment, restarts=0):
 
 
 @pytest.fixture(scope="module")
-def together(data, environment, tmp_path_factory):
+def together(data, table, environment, tmp_path_factory):
     """All runs, by two processes."""
     folder = tmp_path_factory.mktemp("two")
-    runs = [{**OPTIONS, **own, "data": str(data), "out": str(folder / name)} for name, own in RUNS.items()]
+    runs = [
+        {**OPTIONS, **own, "data": str(table if "task" in own else data), "out": str(folder / name)}
+        for name, own in RUNS.items()
+    ]
     torchrun(runs, folder, environment)
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(data, tmp_path_factory):
+def alone(data, table, tmp_path_factory):
     """The same by one."""
     folder = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name, own in RUNS.items():
-            own = {**own, "imbalance": tuple(own.get("imbalance", ()))}
-            zoo.train(data, out=folder / name, **{**OPTIONS, **own})
+            zoo.train(table if "task" in own else data, out=folder / name, **{**OPTIONS, **told(own)})
     return folder
 
 
-@pytest.mark.parametrize("name", ["last", "none", "schedule", "head"])
+@pytest.mark.parametrize("name", ["last", "none", "schedule", "head", "targets"])
 def test_two_processes_have_the_losses_of_one(alone, together, name):
     one, two = (pl.read_csv(folder / name / "history.csv") for folder in (alone, together))
     assert len(one) == 2
-    for column in ("train_loss", *(each for each in one.columns if each.endswith("log_loss"))):
+    watched = ("log_loss", "nmse", "mean")
+    columns = [each for each in one.columns if each.endswith(watched) or each.startswith("weight(")]
+    assert len(columns) == (9 if name == "targets" else 1)
+    for column in ("train_loss", *columns):
         assert np.allclose(one[column], two[column], rtol=1e-3, atol=0), column
     scores = [json.loads((folder / name / "metrics.json").read_text()) for folder in (alone, together)]
     rows = [[split["rows"] for task in found.values() for split in task.values()] for found in scores]

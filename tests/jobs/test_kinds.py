@@ -185,3 +185,41 @@ def test_the_commands_speak_of_numbers_ranks_and_labels(table, tmp_path, capsys)
     assert "ranks off, mean over ranks" in shown
     assert "squared error / variance" in shown
     assert "\n  label " in shown
+
+
+def test_weights_of_targets_are_reported_and_stay_out_of_the_model(table, tmp_path):
+    options = {"task": KINDS[:1], "target": ("shape",), "epochs": 2}
+    learned = train(table, tmp_path / "learned", task_weights="learned", **options)
+    told = learned.run["training"]["task_weights"]
+    assert told["how"] == "learned"
+    history = pl.read_csv(tmp_path / "learned" / "history.csv")
+    best = history.row(learned.run["training"]["best_epoch"] - 1, named=True)
+    assert told["weights"] == pytest.approx({"shape": best["weight(shape)"], "age": best["weight(age)"]})
+    assert load_artifact(tmp_path / "learned").model.heads.log_variances is None
+    given = train(table, tmp_path / "given", task_weight=("age=2",), **options)
+    assert given.run["training"]["task_weights"] == {"how": "fixed", "weights": {"shape": 1.0, "age": 2.0}}
+    assert any(
+        each["what"] == "weights of the targets" and each["choice"] == "shape 1, age 2"
+        for each in given.run["decisions"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task_weight": ("agee=2",)}, "no target 'agee'; the targets are shape, age; did you mean age"),
+        ({"task_weight": ("age=2",), "task_weights": "learned"}, "--task-weights learned finds the weights itself"),
+        ({"task_weight": ("age=2",), "fitter": "ridge"}, "ridge solves for each target by itself"),
+        (
+            {"task_weights": "learned", "fitter": "lbfgs"},
+            "lbfgs has a loop of its own, which knows nothing of --task-weights",
+        ),
+        (
+            {"task_weights": "learned", "sweep": True},
+            "--sweep has a loop of its own, which knows nothing of --task-weights",
+        ),
+    ],
+)
+def test_weights_that_nothing_obeys_are_refused(table, tmp_path, options, message):
+    with pytest.raises(ZooError, match=message):
+        train(table, tmp_path / "run", task=KINDS[:1], target=("shape",), **options)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import polars as pl
 import pytest
 import torch
 
@@ -98,6 +99,29 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(shape_folder, tm
         assert kept == {name: whole.run["training"][name] for name in kept}
         assert found.metrics == whole.metrics
         assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def test_a_killed_run_of_several_targets_goes_on_with_what_it_has_learned_of_them(shape_folder, tmp_path, kill):
+    root, rows = shape_folder(20, 20), []
+    for row in range(40):
+        shape = "disc" if row < 20 else "square"
+        cells = {
+            "shape": shape if row % 4 else None,
+            "size": row / 8 if row % 5 else None,
+            "tags": "a|b" if row % 3 else "|",
+        }
+        rows.append({"image": f"{shape}/{row % 20}.png", **cells})
+    pl.DataFrame(rows).write_csv(root / "table.csv")
+    fields = {**OPTIONS, "target": ("shape",), "task": ("size=regression", "tags=multilabel")}
+    fields |= {"task_weights": "learned", "ema": 0.9}
+    whole = zoo.train(root / "table.csv", out=tmp_path / "whole", **fields)
+    kill(6)
+    with pytest.raises(Killed):
+        zoo.train(root / "table.csv", out=tmp_path / "run", **fields)
+    found = zoo.resume(tmp_path / "run", quiet=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+    assert found.run["training"]["task_weights"] == whole.run["training"]["task_weights"]
+    assert found.metrics == whole.metrics
 
 
 def test_it_may_be_killed_again_and_again(shape_folder, tmp_path, kill):

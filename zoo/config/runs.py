@@ -114,6 +114,10 @@ class TrainConfig:
     cutmix: float = 0.0
     """Paste a box of another image of the batch into each, its size drawn from Beta(A, A); 1.0 is usual. With --mixup
     too, each batch gets one of them."""
+    task_weight: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TARGET=NUMBER")] = ()
+    """How much a target counts in the loss, beside 1 for the others; repeat for several."""
+    task_weights: Literal["fixed", "learned"] = "fixed"
+    """learned finds out how much each target counts, from how uncertain the network is of it (Kendall et al. 2018)."""
     patience: int | None = None
     """Stop when --metric has not improved for so many epochs."""
     head_l2: float | None = None

@@ -39,6 +39,7 @@ from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
 from zoo.training.recompute import recomputing
 from zoo.training.shared import Suffix
+from zoo.training.task_weights import describe, learned_weights, parse_weights
 
 NAMED_FILES = 8
 """So many files of a step are named in a message."""
@@ -111,6 +112,8 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         # The processes beside the first one have nothing to predict.
         recipe, later = _at_inference(own, plan) if job.group.first else (Recipe(), ())
         closing = time.perf_counter() - began
+    learned = learned_weights(job.model.heads)
+    job.model.heads.weigh_tasks(False)
     computed, there = sum(part.computed for part in parts), sum(part.there for part in parts)
     done = Decision(what="rows through the frozen part", choice=f"{computed} computed", why=f"{there} were there")
     tuned = tuple(
@@ -122,7 +125,14 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     return Fitted(
         fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(*decisions, *merged, *((done,) if computed + there else ()), *later, *tuned),
+        decisions=(
+            *decisions,
+            *merged,
+            *((done,) if computed + there else ()),
+            *later,
+            *tuned,
+            *_weighed(job, learned),
+        ),
         afterwards=after,
         rates=rates,
         seconds={
@@ -137,7 +147,17 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         verified=sum(part.verified for part in parts),
         trained=tuple(part.trained for part in parts),
         lora=lora,
+        task_weights=learned,
     )
+
+
+def _weighed(job: Job, learned: Mapping[str, float]) -> tuple[Decision, ...]:
+    """How much each target counted, where not all alike."""
+    given = parse_weights(job.config.task_weight)
+    if not given and not learned:
+        return ()
+    why = "learned from how uncertain the network is of each; of the epoch that was kept" if learned else "as given"
+    return (Decision(what="weights of the targets", choice=describe(learned or given, job.data.tasks), why=why),)
 
 
 def _interval(

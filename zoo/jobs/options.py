@@ -19,6 +19,7 @@ from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
 from zoo.training.schedule import parse_curve
 from zoo.training.strategy import bound_target
+from zoo.training.task_weights import parse_weights
 
 DEFAULT_HEAD = "linear"
 
@@ -36,6 +37,8 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
         )
     _check_numbers(config)
     _check_metric(config)
+    if parse_weights(config.task_weight) and config.task_weights == "learned":
+        raise ZooError("--task-weights learned finds the weights itself; leave out --task-weight, or learned")
     schedule = parse_schedule(config.freeze)
     if schedule.policy is not None and schedule.policy.lora is not None:
         require_peft()

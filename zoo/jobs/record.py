@@ -22,6 +22,7 @@ from zoo.run.provenance import plugins_of
 from zoo.specs import Task
 from zoo.training.fitters.record import HeadFit
 from zoo.training.strategy import Answer
+from zoo.training.task_weights import parse_weights
 
 LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 
@@ -104,6 +105,11 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "mixup": job.config.mixup,
             "cutmix": job.config.cutmix,
             "patience": job.config.patience,
+            "task_weights": {
+                "how": job.config.task_weights,
+                "weights": dict(fitted.task_weights)
+                or {task.name: parse_weights(job.config.task_weight).get(task.name, 1.0) for task in job.data.tasks},
+            },
             "epochs_run": len(fitted.fit.history),
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },

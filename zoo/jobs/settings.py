@@ -12,6 +12,7 @@ from zoo.specs import Phase, Timeline
 from zoo.training.loop import Settings
 from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_optimiser
 from zoo.training.schedule import parse_curve
+from zoo.training.task_weights import parse_weights
 
 
 def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapted: bool) -> tuple[float, float]:
@@ -92,5 +93,6 @@ def settings_of(job: Job, plan: Plan, rates: Rates) -> Settings:
         mixup=config.mixup if plan.mode == "whole" else 0.0,
         cutmix=config.cutmix if plan.mode == "whole" else 0.0,
         patience=config.patience,
+        task_weights=parse_weights(config.task_weight),
         group=job.group,
     )

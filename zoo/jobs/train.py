@@ -45,6 +45,7 @@ from zoo.run.artifact import OPTIONS, claim, clear
 from zoo.run.files import read_json
 from zoo.specs import BackboneView, Call, Interval
 from zoo.training.strategy import bound_target, programs
+from zoo.training.task_weights import check_weights, parse_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "task", "covariate")
+    several = ("imbalance", "impute", "target", "task", "covariate", "task_weight")
     return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
 
 
@@ -204,6 +205,7 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
     parent = read_parent(config)
     table = read(config, parent)
     _refuse_unknown_targets(config, table)
+    check_weights(parse_weights(config.task_weight), table.roles.targets, learned=config.task_weights == "learned")
     group, device = join_group(pick_device(config.device))
     if claimed and group.first:
         claim(config.out, overwrite=config.overwrite)
@@ -226,6 +228,7 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
         feature_of(view, config.features, course.head)
     clock.lap("read")
     model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, course.head)
+    model.heads.weigh_tasks(config.task_weights == "learned")
     batchnorm = settle(config, data, model, device, reporter)
     group.copy(model.buffers())
     if batchnorm == "recalibrate":

@@ -67,7 +67,11 @@ class TaskHeads(nn.Module):
         takes: `vector` or `tokens`; covariates are joined to each token.
         linear: whether every head is one linear layer, dropout before it or not.
         one_layer: whether no head has more than one matrix of weights.
+        log_variances: (T,), of each task, where a run learns how much each counts in its loss; no part of a finished
+            model. None where nothing of that is learned.
     """
+
+    log_variances: nn.Parameter | None
 
     def __init__(self, tasks: Sequence[Task], width: int, *, covariates: int = 0, head: Call | None = None) -> None:
         """Build the heads.
@@ -90,6 +94,7 @@ class TaskHeads(nn.Module):
         self.heads = nn.ModuleList(
             _built(home, record, width + covariates, task.outputs, parameters) for task in self.tasks
         )
+        self.register_parameter("log_variances", None)
         self.linear = all(_is_linear(head) for head in self.heads)
         self.one_layer = all(sum(p.ndim > 1 for p in head.parameters()) <= 1 for head in self.heads)
 
@@ -104,6 +109,11 @@ class TaskHeads(nn.Module):
                 columns = columns.unsqueeze(1).expand(-1, joined.shape[1], -1)
             joined = torch.cat([joined, columns], dim=-1)
         return {task.name: head(joined) for task, head in zip(self.tasks, self.heads, strict=True)}
+
+    def weigh_tasks(self, learned: bool) -> None:
+        """Begin to learn how much each task counts, all alike at first; or forget it."""
+        zeros = torch.zeros(len(self.tasks), device=self.standardise.mean.device)
+        self.log_variances = nn.Parameter(zeros) if learned else None
 
     def penalty(self, strength: float) -> Tensor:
         """Half of `strength` times the squared norm of the weight matrices, of numbers `NUMBERS_PRIOR` times that.

@@ -31,6 +31,7 @@ from zoo.training.schedule import Cosine, Curve, Schedule
 from zoo.training.scoring import scores
 from zoo.training.shared import Shared, Suffix, shared
 from zoo.training.strategy import Answer
+from zoo.training.task_weights import clamp, learned_weights, regulariser, weights_of
 
 CHECKED_STEPS = 64
 """After so many steps the loop looks whether their losses are finite: reading them makes a GPU wait."""
@@ -86,6 +87,7 @@ class Settings:
         ema: decay of the exponential moving average of the weights that is validated and kept; None for none.
         smoothing: of labels in training, in [0, 1).
         mixup, cutmix: alphas of `zoo.training.mixing.Mixer`; inputs are images where one is not 0.
+        task_weights: factors on the losses of the tasks, by name, 1 by default.
         patience: a run ends when validation has not improved for so many epochs; None for never.
         metric: chooses the best epoch, on validation rows; see `zoo.metrics.chooser.make_chooser`.
         seed: every random draw is a function of it, the epoch and the purpose.
@@ -111,6 +113,7 @@ class Settings:
     mixup: float = 0.0
     cutmix: float = 0.0
     patience: int | None = None
+    task_weights: Mapping[str, float] = field(default_factory=dict)
     group: Group = ALONE
 
 
@@ -329,12 +332,12 @@ class Trainer:
 
     def _step(self, parts: Sequence[Tensor], given: Given) -> Tensor:
         """One step of the optimiser over all its batches; returns their mean loss, without the penalty."""
-        known, group = self._known(parts), self.settings.group
+        known, group, rates = self._known(parts), self.settings.group, self.settings.rates
         total = torch.zeros((), device=self.settings.device)
         for number, (rows, inputs) in enumerate(itertools.islice(given, len(parts))):
             with self.shared.apart() if number < len(parts) - 1 else nullcontext():
                 loss = self._loss(self._batch(rows, inputs), known)
-                penalty = self.heads.penalty(self.settings.rates.head_l2) if number == 0 else 0.0
+                penalty = 0.0 if number else self.heads.penalty(rates.head_l2) + regulariser(self.heads, known or {})
                 # Gradients are averaged over the processes, and losses add up to that of all rows.
                 self.scaler.scale(group.size * loss + penalty).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -345,6 +348,7 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
+        clamp(self.heads)
         self.schedule.step()
         if self.average:
             self.average.update()
@@ -352,7 +356,7 @@ class Trainer:
 
     def _known(self, parts: Sequence[Tensor]) -> dict[str, float] | None:
         """How many labels the batches of one step have, by task: what each of their sums is divided by."""
-        if len(parts) == 1 and self.settings.group.size == 1:
+        if len(parts) == 1 and self.settings.group.size == 1 and self.heads.log_variances is None:
             return None
         rows = torch.cat(list(parts))
         return {task.name: float(self.data.targets[task.name].mask[rows].sum()) for task in self.tasks}
@@ -369,7 +373,8 @@ class Trainer:
             if answer.mixer is not None:
                 batch = mixed(batch, name, answer.mixer)
         logits = self._forward(batch, self.shared)
-        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
+        weights = weights_of(self.heads, self.settings.task_weights)
+        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known, "weights": weights}
         loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
         if share < 1:
             moved = {name: moved_on(target) for name, target in batch.targets.items()}
@@ -392,8 +397,9 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and metric on validation rows, logits corrected as they will be at inference."""
-        return scores(self.predict(), self.held, self.tasks, self.answers, self.chooser)
+        """Loss and metrics on validation rows, logits corrected as at inference; and task weights that are learned."""
+        found = scores(self.predict(), self.held, self.tasks, self.answers, self.chooser, self.settings.task_weights)
+        return found | {f"weight({name})": weight for name, weight in learned_weights(self.heads).items()}
 
     @torch.no_grad()
     def predict(self) -> dict[str, Tensor]:

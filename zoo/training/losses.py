@@ -107,10 +107,15 @@ def total_loss(
     *,
     smoothing: float = 0.0,
     known_rows: Mapping[str, float] | None = None,
+    weights: Mapping[str, Tensor | float] | None = None,
 ) -> Tensor:
-    """Sum over the tasks of their mean losses; the options as of `task_loss`, `known_rows` by task."""
+    """Sum over the tasks of their mean losses; the options as of `task_loss`, `known_rows` by task.
+
+    `weights` are factors on the tasks' losses, 1 by default.
+    """
     losses = [
-        task_loss(
+        (1.0 if weights is None else weights[task.name])
+        * task_loss(
             logits[task.name],
             targets[task.name],
             answers[task.name],

@@ -21,6 +21,7 @@ def scores(
     tasks: tuple[Task, ...],
     answers: Mapping[str, Answer],
     chooser: Chooser,
+    weights: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """`val_loss`, `<task>/<metric>` of every task for which it is defined, and `mean` where several of them choose.
 
@@ -30,11 +31,14 @@ def scores(
         tasks: in the order of the heads.
         answers: by task; their biases are added to the logits for the metric, not for the loss.
         chooser: says which metric each task has, and which of them must be defined because they choose the best epoch.
+        weights: factors on the tasks' losses that were given, 1 by default; learned ones are left out of `val_loss`,
+            which could not be compared from epoch to epoch.
 
     Raises:
         DataError, ValueError: a metric that chooses is undefined; see `epoch_score`.
     """
-    found = {"val_loss": float(total_loss(logits, targets, tasks, answers))}
+    factors = {task.name: (weights or {}).get(task.name, 1.0) for task in tasks}
+    found = {"val_loss": float(total_loss(logits, targets, tasks, answers, weights=factors))}
     metrics = {}
     for task in tasks:
         bias = answers[task.name].logit_bias

@@ -26,6 +26,7 @@ LOOP_ONLY = {
     "ema": None,
     "label_smoothing": 0.0,
     "patience": None,
+    "task_weights": "fixed",
 }
 """Options that the loop obeys and no other fitter, with what they are where nothing is said."""
 
@@ -101,6 +102,8 @@ def check_options(config: TrainConfig, schedule: FreezeSchedule) -> None:
             f"{special} fits heads on features of a frozen backbone, and --freeze {schedule.text} trains part of it; "
             f"leave out {special}, or say --freeze head"
         )
+    if config.task_weight and config.fitter == "ridge":
+        raise ZooError("--fitter ridge solves for each target by itself, whatever its --task-weight is; leave out one")
     if config.augment.strip() != "none" and config.fitter != "adamw":
         raise ZooError(f"--fitter {config.fitter} fits images as they are; leave out --augment, or use --fitter adamw")
     if config.fitter == "lbfgs" and not config.cache:

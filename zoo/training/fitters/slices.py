@@ -56,5 +56,6 @@ class FeatureTrainer(Trainer):
                 target = batch.targets[task.name]
                 # A slice's own mean, weighed by its part of the known labels.
                 mean = task_loss(logits[task.name], target, self.answers[task.name], kind=task.kind)
-                found.append(mean * (target.mask.sum() / known[task.name]))
+                weight = self.settings.task_weights.get(task.name, 1.0)
+                found.append(weight * mean * (target.mask.sum() / known[task.name]))
             yield torch.stack(found).sum()

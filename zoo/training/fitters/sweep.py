@@ -163,7 +163,11 @@ class Sweep(FeatureTrainer):
         for index, loss in enumerate(losses):
             own = {name: values[index].float() for name, values in logits.items()}
             finite = math.isfinite(loss) and all(bool(torch.isfinite(values).all()) for values in own.values())
-            yield scores(own, self.held, self.tasks, self.answers, self.chooser) if finite else None
+            yield (
+                scores(own, self.held, self.tasks, self.answers, self.chooser, self.settings.task_weights)
+                if finite
+                else None
+            )
 
 
 def _fit(board: Board, points: Sequence[tuple[float, float]], seconds: float, speed: float) -> HeadFit:
