@@ -50,6 +50,12 @@ RUNS = {
         "accumulate": 2,
         "head": "mlp",
     },
+    "pseudo": {
+        "freeze": "last(1)",
+        "target": ["shade"],
+        "task": ["marks=multilabel(odd, third)"],
+        "missing_labels": "pseudo(tau=0.6)",
+    },
     "step": {
         "freeze": "none",
         "head": "cosine",
@@ -142,15 +148,18 @@ def alone(data, table, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["last", "none", "schedule", "head", "targets"])
+@pytest.mark.parametrize("name", ["last", "none", "schedule", "head", "targets", "pseudo"])
 def test_two_processes_have_the_losses_of_one(alone, together, name):
     one, two = (pl.read_csv(folder / name / "history.csv") for folder in (alone, together))
     assert len(one) == 2
     watched = ("log_loss", "nmse", "mean")
     columns = [each for each in one.columns if each.endswith(watched) or each.startswith("weight(")]
-    assert len(columns) == (9 if name == "targets" else 1)
+    assert len(columns) == {"targets": 9, "pseudo": 3}.get(name, 1)
     for column in ("train_loss", *columns):
         assert np.allclose(one[column], two[column], rtol=1e-3, atol=0), column
+    given = [json.loads((folder / name / "run.json").read_text())["pseudo_labels"] for folder in (alone, together)]
+    assert given[0] == given[1]
+    assert bool(given[0]) == (name == "pseudo")
     scores = [json.loads((folder / name / "metrics.json").read_text()) for folder in (alone, together)]
     rows = [[split["rows"] for task in found.values() for split in task.values()] for found in scores]
     assert rows[0] == rows[1]

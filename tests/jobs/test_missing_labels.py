@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import zoo
-from zoo.errors import DataError
+from zoo.errors import DataError, OptionError, ZooError
 
 BASE = {"backbone": "tiny/test_efficientnet", "size": 32, "epochs": 2, "quiet": True, "deterministic": True}
 
@@ -87,3 +87,80 @@ def test_holes_that_depend_on_another_target_are_told(table, tmp_path):
     assert found["said"].startswith("holes of 'colour' depend on 'shape' (p less than 0.001")
     assert found["said"].endswith("the labels that there are do not stand for all")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["holes"] == [found]
+
+
+def test_rows_that_lack_a_label_may_be_left_out_within_caps(table, tmp_path):
+    path = table(lambda row, column: column == "colour" and row % 10 == 0)
+    with pytest.raises(
+        DataError, match=r"(?s)training rows have holes in their labels, too many.*--missing-labels mask"
+    ):
+        train(path, tmp_path / "run", missing_labels="drop")
+    result = train(path, tmp_path / "run", missing_labels="drop(max=0.2, max_class=0.3)")
+    dropped = [said for said in result.run["data"]["warnings"] if "were left out" in said]
+    splits = pl.read_csv(tmp_path / "run" / "splits.csv")["split"].to_list()
+    gone = splits.count("unused")
+    assert dropped == [f"{gone} of {38} training rows have holes in their labels and were left out"]
+    assert result.run["data"]["splits"]["train"] == 38 - gone
+    # Held-out rows are the same, with their holes.
+    masked = train(path, tmp_path / "masked")
+    assert masked.run["data"]["splits"]["test"] == result.run["data"]["splits"]["test"]
+    assert masked.metrics["colour"]["test"]["rows"] == result.metrics["colour"]["test"]["rows"]
+
+
+@pytest.mark.parametrize("options", [{}, {"freeze": "last(1)", "augment": "light", "views": 2}])
+def test_pseudo_labels_are_of_training_rows_alone_and_flagged(table, tmp_path, options):
+    path = table(lambda row, column: column == "shape" and row % 3 == 0)
+    fields = {"target": ("shape",), "epochs": 12, "missing_labels": "pseudo(tau=0.7)", **options}
+    result = train(path, tmp_path / "run", **fields)
+    assert "20 train rows have no label and may get pseudo-labels" in result.run["data"]["splits"]["how"]
+    given = result.run["pseudo_labels"]["shape"]
+    assert given["candidates"] == 20
+    splits = pl.read_csv(tmp_path / "run" / "splits.csv")
+    flagged = splits.filter(pl.col("pseudo").is_not_null())
+    assert len(flagged) == sum(given["taken"].values()) > 10
+    assert set(flagged["split"]) == {"train"}
+    said = [text.removeprefix("shape=") for text in flagged["pseudo"]]
+    right = [label == image.partition("/")[0] for label, image in zip(said, flagged["image"], strict=True)]
+    assert sum(right) > 0.8 * len(right)
+    labelled = pl.read_csv(path)["shape"].fill_null("") != ""
+    assert not (splits["pseudo"].is_not_null() & labelled).any()
+    masked = train(path, tmp_path / "masked", **{**fields, "missing_labels": "mask"})
+    for split in ("val", "test"):
+        assert result.metrics["shape"][split]["rows"] == masked.metrics["shape"][split]["rows"]
+    assert any(each["what"] == "pseudo-labels of shape" for each in result.run["decisions"])
+    # The rates run out before labels are given, and begin anew.
+    rates = pl.read_csv(tmp_path / "run" / "history.csv")["learning_rate"].to_list()
+    assert rates[5] < rates[6]
+
+
+def test_pseudo_labels_that_nothing_could_get_or_learn_from_are_refused(table, tmp_path):
+    with pytest.raises(
+        DataError, match="pseudo fills missing classes and labels of training rows, and none is missing"
+    ):
+        train(table(lambda row, column: False), tmp_path / "run", missing_labels="pseudo")
+    path = table(lambda row, column: column == "shape" and row % 3 == 0)
+    with pytest.raises(ZooError, match="of 1 epochs none would come before, or none after, the labels are given"):
+        train(path, tmp_path / "run", missing_labels="pseudo", epochs=1)
+    with pytest.raises(ZooError, match="lbfgs fits heads once, and --missing-labels pseudo divides the run into parts"):
+        train(path, tmp_path / "run", missing_labels="pseudo", fitter="lbfgs")
+    with pytest.raises(OptionError, match="unknown answer to missing labels 'guess'"):
+        train(path, tmp_path / "run", missing_labels="guess")
+
+
+def test_two_stages_first_every_row_then_the_complete_ones_at_a_lower_rate(table, tmp_path):
+    path = table(lambda row, column: column == "colour" and row % 3 == 0)
+    first = train(path, tmp_path / "first", epochs=3)
+    options = {name: BASE[name] for name in ("quiet", "deterministic")}
+    second = zoo.train(
+        path,
+        out=tmp_path / "second",
+        start=tmp_path / "first",
+        missing_labels="drop(max=1, max_class=1)",
+        lr=1e-4,
+        epochs=1,
+        **options,
+    )
+    assert second.run["data"]["splits"]["test"] == first.run["data"]["splits"]["test"]
+    assert second.run["data"]["splits"]["train"] < first.run["data"]["splits"]["train"]
+    seen = pl.read_csv(tmp_path / "second" / "splits.csv").filter(pl.col("run") == "first")
+    assert set(seen["split"]) == {"train"}  # what the first stage was trained on, this run was

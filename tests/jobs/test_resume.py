@@ -124,6 +124,25 @@ def test_a_killed_run_of_several_targets_goes_on_with_what_it_has_learned_of_the
     assert found.metrics == whole.metrics
 
 
+def test_a_run_that_is_killed_after_pseudo_labels_were_given_goes_on_with_the_same(shape_folder, tmp_path, kill):
+    root = shape_folder(20, 20)
+    names = [f"{shape}/{row}.png" for row in range(20) for shape in ("disc", "square")]
+    labels = [None if row % 3 == 0 else name.partition("/")[0] for row, name in enumerate(names)]
+    pl.DataFrame({"image": names, "shape": labels}).write_csv(root / "table.csv")
+    fields = {**OPTIONS, "target": ("shape",), "epochs": 4, "missing_labels": "pseudo(tau=0.6)"}
+    whole = zoo.train(root / "table.csv", out=tmp_path / "whole", **fields)
+    assert sum(whole.run["pseudo_labels"]["shape"]["taken"].values()) > 0
+    for number in (3, 5, 7):  # before they are given, after the first step with them, later
+        kill(number)
+        with pytest.raises(Killed):
+            zoo.train(root / "table.csv", out=tmp_path / f"run{number}", **fields)
+        found = zoo.resume(tmp_path / f"run{number}", quiet=True)
+        assert same(weights(tmp_path / "whole"), weights(tmp_path / f"run{number}"))
+        assert found.run["pseudo_labels"] == whole.run["pseudo_labels"]
+        texts = [(tmp_path / name / "splits.csv").read_text() for name in ("whole", f"run{number}")]
+        assert texts[0] == texts[1]
+
+
 def test_it_may_be_killed_again_and_again(shape_folder, tmp_path, kill):
     data = shape_folder(20, 20)
     zoo.train(data, out=tmp_path / "whole", **OPTIONS)

@@ -59,6 +59,11 @@ class TrainConfig:
     """Answer to holes: covariates=mean (the default), median, most-frequent, constant(value=0), knn(k=5), iterative,
     missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)
     leaves training rows with holes in covariates out, within these shares."""
+    missing_labels: Annotated[str, arg(metavar="POLICY")] = "mask"
+    """Answer to training rows that lack some label: mask lets them teach by the labels that they have;
+    drop(max=0.05, max_class=0.05) leaves them out within these shares; pseudo(tau=0.95, start=0.5) trains so at first,
+    then lets the model fill in what it is sure of, class by class, and goes on. Labels of held-out rows are never made
+    up."""
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()

@@ -1,4 +1,4 @@
-"""Training rows with holes in their covariates, left out: within caps, in total and of each class."""
+"""Training rows with holes, left out: within caps, in total and of each class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ class DropRows:
 
 
 def drop_rows(
-    table: Table, train: NDArray[np.int64], holed: NDArray[np.bool_], caps: DropRows
+    table: Table,
+    train: NDArray[np.int64],
+    holed: NDArray[np.bool_],
+    caps: DropRows,
+    what: str = "covariates",
+    mend: str = "Fill them with --impute covariates=NAME, or raise the caps: rows=drop(max=0.2, max_class=0.2)",
 ) -> tuple[NDArray[np.int64], str]:
     """The training rows that stay, and a sentence about those that go; held-out rows are never dropped.
 
@@ -36,12 +41,14 @@ def drop_rows(
         train: int64 (M,), positions of the training rows.
         holed: bool (M,), True for those with a hole.
         caps: shares that may go; one row, and one of each class, always may.
+        what: the holes are in, in words.
+        mend: what to do where too many would go, a sentence.
 
     Raises:
         DataError: more would go than may; names each cap that is exceeded.
     """
     if not holed.any():
-        return train, "no training row has a hole in its covariates"
+        return train, f"no training row has a hole in its {what}"
     count = int(holed.sum())
     excess = []
     if count > max(1, int(caps.max * len(train))):
@@ -57,8 +64,8 @@ def drop_rows(
         ]
     if excess:
         raise DataError(
-            f"{count} of {len(train)} training rows have holes in their covariates, too many to leave out:\n"
+            f"{count} of {len(train)} training rows have holes in their {what}, too many to leave out:\n"
             + "\n".join(excess)
-            + "\nFill them with --impute covariates=NAME, or raise the caps: rows=drop(max=0.2, max_class=0.2)"
+            + f"\n{mend}"
         )
-    return train[~holed], f"{count} of {len(train)} training rows have holes in their covariates and were left out"
+    return train[~holed], f"{count} of {len(train)} training rows have holes in their {what} and were left out"

@@ -12,20 +12,14 @@ from zoo.data.draws import Strata, draw, fine_cells, too_few
 from zoo.data.folders import SPLIT_NAMES
 from zoo.data.labels import label_holes, label_strata, label_texts, natural_order
 from zoo.data.numbers import measured_hint
+from zoo.data.split_words import EMPTY, NAMES, Rows, sentence, sentence_of_kept
 from zoo.data.table import Table
 from zoo.data.tasks import count_classes
+from zoo.data.unlabelled import joining
 from zoo.errors import DataError
 from zoo.registry.lookup import suggest
 from zoo.specs import CovariateColumns, Task, TrainView
 from zoo.specs.training import SPLITTERS_SEAL
-
-Rows = NDArray[np.int64]
-NAMES = ("train", "val", "test")
-EMPTY = np.empty(0, dtype=np.int64)
-
-
-BY = {"regression": "range", "multilabel": "rarest label", "ordinal": "rank"}
-"""What the rows of each kind of target are drawn by, where not by class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +40,7 @@ def make_splits(
     val: float = 0.15,
     seed: int = 0,
     known: Sequence[str] | None = None,
+    keep_unlabelled: bool = False,
 ) -> Splits:
     """Split the usable rows that have at least one label.
 
@@ -61,6 +56,7 @@ def make_splits(
         seed: the same seed gives the same rows.
         known: by row the split in which an earlier run had its image, or an empty text. Such a row stays there,
             whatever the data say, and so do new rows of its group; the others are drawn among themselves.
+        keep_unlabelled: whether rows without any label train too, those that no held-out split has a claim on.
 
     Raises:
         DataError: shares outside [0, 1), unknown split names, groups on both sides of a given split, or too few rows
@@ -89,8 +85,12 @@ def make_splits(
     parts["train"] = np.concatenate([free, aside])
     parts = {part: np.concatenate([parts.get(part, EMPTY), kept[part]]) for part in NAMES}
     _check_groups(table, strata, parts, kept)
-    how = _how(table, given, to_draw, parts, seed, (int((~usable).sum()), int((usable & unlabelled).sum())))
-    return Splits(**{part: np.sort(parts[part]) for part in NAMES}, how=how + _how_kept(table, given, kept))
+    blank = np.flatnonzero(usable & unlabelled)
+    joined = joining(table, blank, strata, parts, known) if keep_unlabelled else EMPTY
+    left = (int((~usable).sum()), len(blank) - len(joined), len(joined))
+    how = sentence(table, given, to_draw, parts, seed, left) + sentence_of_kept(table, given, kept)
+    parts["train"] = np.concatenate([parts["train"], joined])
+    return Splits(**{part: np.sort(parts[part]) for part in NAMES}, how=how)
 
 
 def _kept(given: dict[str, Rows], known: Sequence[str], strata: Strata) -> dict[str, Rows]:
@@ -111,18 +111,6 @@ def _aside(rows: Rows, trained: Rows, strata: Strata, later: int) -> Rows:
     # Without any class there is nothing to draw by.
     left = np.setdiff1d(rows, aside)
     return aside if (strata.codes[left] >= 0).any() or not len(trained) else rows
-
-
-def _how_kept(table: Table, given: dict[str, Rows], kept: dict[str, Rows]) -> str:
-    count = sum(map(len, kept.values()))
-    if not count:
-        return ""
-    beside = f", or share a group of {table.roles.group!r} with such a one," if table.roles.group else ""
-    said = f"; {count} rows whose image the run before knows{beside} stay in the split in which it had them"
-    if table.roles.split is not None:
-        moved = sum(len(np.setdiff1d(rows, given.get(part, EMPTY))) for part, rows in kept.items())
-        said += f", {moved} of them against column {table.roles.split!r}" if moved else ""
-    return said
 
 
 def _is_drawn(part: str, given: dict[str, Rows]) -> bool:
@@ -197,28 +185,6 @@ def _check_groups(table: Table, strata: Strata, parts: dict[str, Rows], kept: di
             f"{len(crossing)} groups of {strata.group!r} stand in more than one split, such as "
             f"{table.frame[strata.group][first]!r} in {held}; figures would be too good. {mend}"
         )
-
-
-def _how(
-    table: Table, given: dict[str, Rows], drawn: Sequence[str], parts: dict[str, Rows], seed: int, left: tuple[int, int]
-) -> str:
-    sizes = ", ".join(f"{len(parts.get(part, ()))} {part}" for part in NAMES)
-    how = [f"{sizes} rows"]
-    if table.roles.split is not None:
-        how.append(f"{' and '.join(part for part in NAMES if part in given)} as column {table.roles.split!r} states")
-    if table.roles.split is not None and not len(parts.get("test", ())):
-        how.append("no test split is given, so figures are of the validation rows that choose the epoch")
-    if drawn:
-        whole = f", groups of {table.roles.group!r} kept whole" if table.roles.group else ""
-        too = f" and by {table.roles.stratify!r}" if table.roles.stratify and not table.roles.group else ""
-        what = BY.get(table.kind(table.roles.targets[0]).kind, "class")
-        how.append(f"{' and '.join(drawn)} drawn by {what} of {table.roles.targets[0]!r}{too} with seed {seed}{whole}")
-    reasons = [(left[0], "that cannot be used"), (left[1], "without any label")]
-    reasons.append((len(table) - sum(left) - sum(map(len, parts.values())), "that are marked for no split"))
-    how += [f"{count} rows {reason} left out" for count, reason in reasons if count]
-    if table.roles.group and (alone := table.frame[table.roles.group].null_count()):
-        how.append(f"{alone} rows name no group and count as one each")
-    return "; ".join(how)
 
 
 def training_view(

@@ -14,9 +14,10 @@ from zoo.config import TrainConfig
 from zoo.data.bad_files import BadFileDecision, apply_bad_files
 from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema, missing_cells
-from zoo.data.drop_rows import drop_rows
+from zoo.data.drop_rows import DropRows, drop_rows
 from zoo.data.hole_counts import count_holes
 from zoo.data.ingest import Images, ingest
+from zoo.data.label_policy import Policy, Pseudo, incomplete, parse_policy
 from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes, unknown_labels
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
@@ -54,6 +55,18 @@ class Prepared:
     filled: Mapping[str, int]
     chooser: Chooser
     warnings: tuple[str, ...]
+
+    @property
+    def labelled(self) -> int:
+        """How many training rows have a label of some target."""
+        return len(self.teaching)
+
+    @property
+    def teaching(self) -> torch.Tensor:
+        """Positions int64 (N,) of the training rows that have a label of some target."""
+        train = torch.from_numpy(self.splits.train)
+        known = [target.mask[train] for target in self.targets.values()]
+        return train[torch.stack([mask if mask.ndim == 1 else mask.any(dim=1) for mask in known]).any(dim=0)]
 
 
 def read(config: TrainConfig, parent: Parent | None = None) -> Table:
@@ -96,9 +109,12 @@ def prepare(
     bad = apply_bad_files(
         table, images.bad, config.bad_files, max_share=config.max_bad, max_class_share=config.max_bad_class
     )
+    policy = parse_policy(config.missing_labels)
     shares: dict[str, Any] = {"test": config.test_fraction, "val": config.val_fraction, "seed": config.seed}
+    shares["keep_unlabelled"] = isinstance(policy, Pseudo)
     known = parent.known(images.digests) if parent else None
     splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
+    splits, gone = _without_incomplete(table, splits, policy)
     seen = fix_tasks(table, splits.train)
     if parent is None:
         check_complete(table, seen, splits.train)
@@ -110,7 +126,7 @@ def prepare(
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
-    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table, tasks))
+    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table, tasks, policy))
     used = np.concatenate([splits.train, splits.val, splits.test])
     targets = encode_targets(table, tasks, used)
     held = {name: target.take(torch.from_numpy(splits.val)) for name, target in targets.items()}
@@ -141,7 +157,16 @@ def prepare(
         encoded=encoded,
         filled=filled,
         chooser=chooser,
-        warnings=(*warnings, *chooser.said, *dropped, *said, *_copies(images, splits), *images.store.problems, *room),
+        warnings=(
+            *warnings,
+            *chooser.said,
+            *dropped,
+            *gone,
+            *said,
+            *_copies(images, splits),
+            *images.store.problems,
+            *room,
+        ),
     )
 
 
@@ -155,17 +180,28 @@ def _without_holed(table: Table, splits: Splits, asked: Imputing) -> tuple[Split
     return replace(splits, train=train), (said,)
 
 
+def _without_incomplete(table: Table, splits: Splits, policy: Policy) -> tuple[Splits, tuple[str, ...]]:
+    """The splits without the training rows that `--missing-labels drop` leaves out, and a sentence about them."""
+    if not isinstance(policy, DropRows):
+        return splits, ()
+    mend = 'Let them teach what they can with --missing-labels mask, or raise the caps: "drop(max=1, max_class=1)"'
+    train, said = drop_rows(table, splits.train, incomplete(table)[splits.train], policy, "labels", mend)
+    return replace(splits, train=train), (said,)
+
+
 def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ...]:
     """The tasks with those of their classes that training has, in their order."""
     pairs = zip(tasks, seen, strict=True)
     return tuple(replace(task, classes=tuple(c for c in task.classes if c in own.classes)) for task, own in pairs)
 
 
-def _unlabelled(table: Table, tasks: tuple[Task, ...]) -> tuple[str, ...]:
+def _unlabelled(table: Table, tasks: tuple[Task, ...], policy: Policy) -> tuple[str, ...]:
     missing = label_holes(table).sum(axis=0)
-    others = "; they teach and measure the other targets alone" if len(missing) > 1 else "; they are left out"
+    others = "they teach and measure the other targets alone" if len(missing) > 1 else "they are left out"
+    if isinstance(policy, Pseudo):
+        others = "those that train may get pseudo-labels"
     said = [
-        f"{count} of {len(table)} rows have no label of {name!r}{others}"
+        f"{count} of {len(table)} rows have no label of {name!r}; {others}"
         for name, count in zip(table.roles.targets, missing, strict=True)
         if count
     ]

@@ -22,6 +22,7 @@ from zoo.jobs.drawing import drawn
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json
+from zoo.jobs.pseudo import Labels, label_rows, pseudo_decisions, with_labels
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.tails import begin_tail, check_tail, end_tail, put_back, tail_optimiser
@@ -97,14 +98,16 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         resumed.check(job)
     state, around = (resumed.state, resumed.around) if resumed else (None, {})
     parts = [_Part.from_json(each) for each in around.get("parts", ())]
+    labels: Labels | None = around.get("pseudo")
     # One optimiser holds every parameter from the first step on, and goes on with its moments from phase to phase.
     alone = len(job.intervals) == 1 and job.policy.head_alone
     optimiser = None if alone else optimiser_of(job)
     with deterministic(job.config.deterministic):
         for number in range(len(parts), len(job.intervals)):
             own = replace(job, interval=number)
-            checkpoints.around = {"parts": [asdict(part) for part in parts]}
-            part, plan, frozen, rates, after = _interval(own, optimiser, checkpoints, state, around.get("plan"))
+            checkpoints.around = {"parts": [asdict(part) for part in parts], "pseudo": labels}
+            planned = around.get("plan")
+            part, plan, frozen, rates, after, labels = _interval(own, optimiser, checkpoints, state, planned, labels)
             parts.append(part)
             state, around = None, {}
         began = time.perf_counter()
@@ -132,6 +135,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
             *later,
             *tuned,
             *_weighed(job, learned),
+            *pseudo_decisions(job, labels or {}),
         ),
         afterwards=after,
         rates=rates,
@@ -148,6 +152,7 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         trained=tuple(part.trained for part in parts),
         lora=lora,
         task_weights=learned,
+        pseudo=labels or {},
     )
 
 
@@ -166,8 +171,12 @@ def _interval(
     checkpoints: Checkpoints,
     state: State | None,
     planned: Mapping[str, Any] | None,
-) -> tuple[_Part, Plan, Frozen, Rates, Afterwards]:
-    """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted."""
+    labels: Labels | None,
+) -> tuple[_Part, Plan, Frozen, Rates, Afterwards, Labels | None]:
+    """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted.
+
+    With the pseudo-labels `labels`; they are given here where it is this interval that begins with them.
+    """
     started = time.perf_counter()
     put_back(job, state)
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
@@ -185,6 +194,11 @@ def _interval(
     rates = rates_of(job, cached=plan.boundary.whole)
     if tail is not None:
         optimiser = tail_optimiser(job, rates)
+    if labels is None and job.intervals[job.interval].pseudo:
+        labels = _given_labels(job, plan, inputs, rates)
+        checkpoints.around = {**checkpoints.around, "pseudo": labels}
+    if labels is not None:
+        job = with_labels(job, labels)
     found, waited, after = _train(job, plan, inputs, rates, optimiser, checkpoints, state)
     features = computed - ready
     part = _Part(
@@ -204,7 +218,15 @@ def _interval(
         trained=_trained(job, frozen, rates, found),
     )
     end_tail(job)
-    return part, plan, frozen, rates, after
+    return part, plan, frozen, rates, after, labels
+
+
+def _given_labels(job: Job, plan: Plan, inputs: Inputs, rates: Rates) -> Labels:
+    """Pseudo-labels by the model as it is."""
+    data, settings = data_of(job, inputs), settings_of(job, plan, rates)
+    with suffix_of(job, plan) as suffix:
+        trainer = Trainer(job.model, job.model.heads, suffix, data, job.data.tasks, job.answers, settings)
+        return label_rows(job, trainer, kept_views=plan.views is not None)
 
 
 def _planned(job: Job, kept: Mapping[str, Any] | None) -> Plan:
@@ -364,7 +386,7 @@ def data_of(job: Job, inputs: Inputs) -> Data:
         inputs=inputs,
         covariates=data.encoded,
         targets=data.targets,
-        train=torch.from_numpy(data.splits.train),
+        train=data.teaching,
         val=torch.from_numpy(data.splits.val),
     )
 

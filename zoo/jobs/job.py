@@ -107,6 +107,7 @@ class Fitted:
         verified: how often a frozen tensor was compared with what it was when its interval began.
         trained: of each interval, how many numbers trained and at which rates; JSON values.
         afterwards: what strategies did to the trained model.
+        pseudo: pseudo-labels by target, see `zoo.jobs.pseudo`; empty for none.
         task_weights: factors on the targets' losses that were learned, of the epoch that was kept; empty for none.
     """
 
@@ -124,3 +125,4 @@ class Fitted:
     problems: tuple[str, ...] = ()
     lora: Lora | None = None
     task_weights: Mapping[str, float] = field(default_factory=dict)
+    pseudo: Mapping[str, Any] = field(default_factory=dict)

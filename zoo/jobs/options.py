@@ -7,6 +7,7 @@ from typing import get_args
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
+from zoo.data.label_policy import parse_policy
 from zoo.errors import ZooError
 from zoo.metrics.chooser import split_option
 from zoo.metrics.kinds import check_metric_name
@@ -52,6 +53,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     parse_imputing(config.impute)
+    parse_policy(config.missing_labels)
     for option in config.imbalance:
         _, text = bound_target(option)
         for call in parse_options(text) if text.strip() not in ("", "none") else ():

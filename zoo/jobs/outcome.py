@@ -17,6 +17,7 @@ from zoo.data.splits import Splits
 from zoo.jobs.data import Prepared
 from zoo.jobs.mistakes import worst_mistakes
 from zoo.jobs.parent import Parent
+from zoo.jobs.pseudo import Labels, pseudo_column
 from zoo.jobs.record import Outcome, run_json, versions
 from zoo.metrics.kinds import report
 from zoo.report.page import Mistake, render_report
@@ -58,7 +59,7 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     write_whole(out / "metrics.json", to_json(metrics))
     write_whole(out / "history.csv", pl.DataFrame(outcome.fitted.fit.history).write_csv())
     write_whole(out / "predictions.csv", predictions.write_csv())
-    write_whole(out / "splits.csv", _splits_frame(data, job.parent).write_csv())
+    write_whole(out / "splits.csv", _splits_frame(data, job.parent, outcome.fitted.pseudo).write_csv())
     write_whole(out / "report.html", page)
     write_whole(out / "run.json", to_json(run))
     return metrics, run
@@ -120,14 +121,18 @@ def _at_inference(outcome: Outcome) -> dict[str, dict[str, tuple[float, ...]]]:
     return {"logit_bias": bias, "log_prior": prior}
 
 
-def _splits_frame(data: Prepared, parent: Parent | None) -> pl.DataFrame:
+def _splits_frame(data: Prepared, parent: Parent | None, pseudo: Labels) -> pl.DataFrame:
     """What each row was used for, with the digest of its file, so that a later evaluation knows what was trained on.
+
+    Rows that trained by pseudo-labels name them in a column of their own.
 
     Files that only the run before knows stand there too: what it was trained on, this one was.
     """
     names = _split_names(len(data.table), data.splits)
     digests = ["" if row in data.images.bad else bytes(data.images.digests[row]).hex() for row in range(len(names))]
     own = pl.DataFrame({"image": data.table.frame[data.table.roles.image], "digest": digests, "split": names})
+    if pseudo:
+        own = own.with_columns(pl.Series("pseudo", pseudo_column(data, pseudo), dtype=pl.String))
     return with_inherited(own, parent.splits, parent.folder.resolve().name) if parent else own
 
 

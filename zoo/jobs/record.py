@@ -14,6 +14,7 @@ import torch
 
 from zoo.jobs.data import data_json
 from zoo.jobs.job import Fitted, Job
+from zoo.jobs.pseudo import pseudo_json
 from zoo.model.batchnorm import batch_norms
 from zoo.model.freeze import Frozen
 from zoo.probe import device_name
@@ -80,6 +81,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         },
         "decisions": [asdict(decision) for decision in fitted.decisions],
         "imbalance": _imbalance_json(job, fitted),
+        "pseudo_labels": pseudo_json(fitted.pseudo),
         "imputation": [{"kind": "covariates", "imputer": job.data.covariates.imputer, "filled": dict(job.data.filled)}]
         if job.data.covariates
         else [],

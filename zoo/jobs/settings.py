@@ -38,7 +38,7 @@ def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapt
 
 def rates_of(job: Job, *, cached: bool) -> Rates:
     """Learning rates and penalties: what was asked for, else by the size of the data and the kind of the head."""
-    config, heads, rows = job.config, job.model.heads, len(job.data.splits.train)
+    config, heads, rows = job.config, job.model.heads, job.data.labelled
     # A Gaussian prior on the weights. Of a linear head such that logits of standardised features have a standard
     # deviation of 2: it does as well as a logistic regression whose strength was tuned (README, "The head"). Other
     # heads have no such formula: a variance of 0.1 a weight gave the lowest validation loss of a perceptron on ELPV,

@@ -30,6 +30,7 @@ from zoo.jobs.options import check_options
 from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
+from zoo.jobs.pseudo import check_pseudo
 from zoo.jobs.record import Outcome
 from zoo.jobs.resume import Resumed, drop_options, finished, write_options
 from zoo.jobs.statistics import settle
@@ -220,6 +221,7 @@ def start_job(config: TrainConfig, reporter: Reporter, clock: Clock, *, claimed:
         data = prepare(config, table, view.input, cache, reporter, parent)
     said = programs(config.imbalance, [data.view.statistics(task.name) for task in data.tasks])
     _refuse_smoothing(config, data)
+    check_pseudo(config, data)
     course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
         parent.check_counted(data.tasks, data.view, course.answers[0])

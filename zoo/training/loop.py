@@ -402,13 +402,22 @@ class Trainer:
         return found | {f"weight({name})": weight for name, weight in learned_weights(self.heads).items()}
 
     @torch.no_grad()
-    def predict(self) -> dict[str, Tensor]:
-        """Logits float32 (N, K) of the validation rows by task, on the CPU, as the heads give them."""
+    def predict(self, rows: Tensor | None = None, epoch: int | None = None) -> dict[str, Tensor]:
+        """Logits float32 (N, outputs) of `rows` by task, on the CPU, as the heads give them.
+
+        Args:
+            rows: int64 (N,), positions in the table; the validation rows by default.
+            epoch: whose augmented views are seen; None for images as they are.
+        """
         self.model.eval()
-        rows, group, size = self.data.val, self.settings.group, max(self.settings.batch_size, 64)
+        rows, group, size = (
+            self.data.val if rows is None else rows,
+            self.settings.group,
+            max(self.settings.batch_size, 64),
+        )
         group.copy(self.model.buffers())  # statistics that moved did so by each process's own rows
         own = group.part(rows)
-        given = self._given(torch.split(own, size) if len(own) else (), None)
+        given = self._given(torch.split(own, size) if len(own) else (), epoch)
         with self._averaged():
             parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
         logits = {}
