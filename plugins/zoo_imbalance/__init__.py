@@ -99,15 +99,29 @@ OFFERED: dict[str, tuple[Build, type, str]] = {
 ALIASES = {"logit-adjust-loss": "balanced-softmax"}
 """Other names of a strategy."""
 
-SEVERAL_LABELS = {"focal"}
+SEVERAL_LABELS = {"focal", "class-weights", "logit-adjust", "threshold"}
 """Strategies that take rows with several labels too."""
+
+RANKS = {
+    "class-weights",
+    "drw",
+    "balanced-sampler",
+    "drs",
+    "undersample",
+    "smote",
+    "adasyn",
+    "minority-augment",
+}
+"""Strategies that take ranks too: those that act on rows by their class, whatever the loss is."""
 
 
 @hookimpl
 def zoo_imbalance_strategies() -> Iterable[StrategyRecord]:
     """The strategies of this plugin."""
     for name, (build, parameters, summary) in OFFERED.items():
-        tasks = {"classification", "multilabel"} if name in SEVERAL_LABELS else {"classification"}
+        tasks = {"classification"}
+        tasks |= {"multilabel"} if name in SEVERAL_LABELS else set()
+        tasks |= {"ordinal"} if name in RANKS else set()
         yield StrategyRecord(
             name=name,
             build=build,

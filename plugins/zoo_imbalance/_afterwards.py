@@ -41,6 +41,9 @@ def _scores(metric: str, predicted: Tensor, labels: Tensor, classes: int) -> Ten
 
 def tuned(metric: str, logits: Tensor, target: Target) -> tuple[float, ...]:
     """Biases (K,) that raise the metric on rows with logits (N, K); zeros where none does."""
+    if target.mask.ndim == 2:
+        labels_of = zip(logits.double().unbind(1), target.value.unbind(1), target.mask.unbind(1), strict=True)
+        return tuple(_of_label(metric, own[known], there[known] > 0.5) for own, there, known in labels_of)
     values, labels = logits.double(), target.value
     bias = torch.zeros(values.shape[1], dtype=torch.float64)
     best = score(metric, values, labels)
@@ -69,6 +72,22 @@ def _line(metric: str, values: Tensor, labels: Tensor, index: int, here: Tensor,
         return here, best
     chosen = edges[found >= top - 1e-12]
     return here + chosen[chosen.abs().argmin()], top  # the smallest change of those that do as well
+
+
+def _of_label(metric: str, values: Tensor, there: Tensor) -> float:
+    """What is added to the logits (N,) of one label, so that being above 0 predicts it best."""
+    if not len(values):
+        return 0.0
+    ordered = values.sort().values
+    edges = torch.cat([ordered[:1] - 1, (ordered[1:] + ordered[:-1]) / 2, ordered[-1:] + 1, torch.zeros(1).double()])
+    guessed = (values > edges[:, None]).long()
+    if metric == "macro_f1":
+        hits = (guessed * there).sum(dim=1)
+        found = 2 * hits / (guessed.sum(dim=1) + there.sum()).clamp_min(1)
+    else:
+        found = _scores(metric, guessed, there.long(), 2)
+    best = edges[found >= found.max() - 1e-12]
+    return -float(best[best.abs().argmin()])  # the smallest change of those that do as well
 
 
 def powered(weight: Tensor, tau: float) -> Tensor:

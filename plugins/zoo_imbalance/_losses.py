@@ -25,11 +25,10 @@ def focal(gamma: float, logits: Tensor, target: Target) -> Tensor:
 
 
 def sigmoid_focal(gamma: float, logits: Tensor, target: Target) -> Tensor:
-    """The mean over each row's known labels (B,) of the binary focal loss."""
+    """The binary focal loss (B, K) of each label."""
     value = torch.where(target.mask, target.value.to(logits.dtype), 0)
     signed = torch.where(value > 0.5, logits, -logits)
-    losses = torch.sigmoid(-signed).pow(gamma) * F.softplus(-signed) * target.mask
-    return losses.sum(dim=1) / target.mask.sum(dim=1).clamp_min(1)
+    return torch.sigmoid(-signed).pow(gamma) * F.softplus(-signed)
 
 
 def ldam(margins: tuple[float, ...], logits: Tensor, target: Target) -> Tensor:

@@ -65,7 +65,8 @@ class Threshold:
 def threshold_plan(statistics: ClassStatistics, parameters: Threshold) -> Plan:
     """A threshold for each class, the prediction being the class that exceeds its own most: a bias on the logits.
 
-    Tuned on validation rows by coordinate ascent over the places where predictions change.
+    Tuned on validation rows by coordinate ascent over the places where predictions change. Where a row has several
+    labels, each has a threshold of its own, `macro_f1` being the F1 of the label.
     """
     del statistics
     from zoo_imbalance._afterwards import tuned

@@ -53,11 +53,16 @@ class ClassWeights:
 def class_weights_plan(statistics: ClassStatistics, parameters: ClassWeights) -> Plan:
     """The plan of class weights for the training rows counted in `statistics`.
 
+    Where a row has several labels, each is weighed where it is there: by the ratio of rows without it to rows with it
+    (`pos_weight` of torch's `BCEWithLogitsLoss`), a power of that, or the ratio of effective numbers.
+
     Raises:
         ValueError: `weights` names a class that there is not, or leaves one out.
     """
     if parameters.weights is not None:
         weights = _by_name(statistics, parameters.weights)
+    elif statistics.task.kind == "multilabel":
+        weights = _of_labels(statistics, parameters)
     elif parameters.method == "effective-number":
         weights = effective_number(statistics.counts, DEFAULT_BETA if parameters.beta is None else parameters.beta)
     elif parameters.method in ("sqrt", "power"):
@@ -66,6 +71,21 @@ def class_weights_plan(statistics: ClassStatistics, parameters: ClassWeights) ->
         weights = inverse_frequency(statistics.counts)
     shift = tuple(math.log(weight) for weight in weights)
     return Plan(strategy="class-weights", element_weights=weights, shift=shift)
+
+
+def _of_labels(statistics: ClassStatistics, parameters: ClassWeights) -> tuple[float, ...]:
+    pairs = list(zip(statistics.absent, statistics.counts, strict=True))
+    if parameters.method == "effective-number":
+        beta = DEFAULT_BETA if parameters.beta is None else parameters.beta
+        if beta == 0.0:
+            return (1.0,) * len(pairs)
+        return tuple(
+            math.expm1(absent * math.log(beta)) / math.expm1(there * math.log(beta)) for absent, there in pairs
+        )
+    gamma = {"sqrt": 0.5, "power": 0.5 if parameters.gamma is None else parameters.gamma}.get(
+        parameters.method or "", 1.0
+    )
+    return tuple((absent / there) ** gamma for absent, there in pairs)
 
 
 def inverse_frequency(counts: tuple[int, ...]) -> tuple[float, ...]:

@@ -32,10 +32,10 @@ def logit_adjust_plan(statistics: ClassStatistics, parameters: LogitAdjust) -> P
 
     Menon et al. 2021, Long-tail learning via logit adjustment. At τ = 1 the adjusted softmax is p(c)/π(c), scaled to
     sum to 1 (Saerens et al. 2002). The prior π is the one that training left uncorrected, so that the strategy adds
-    nothing to classes that were already balanced.
+    nothing to classes that were already balanced. Of several labels the log odds of each are taken off its logit.
     """
     return Plan(strategy="logit-adjust", logit_bias=partial(_bias, parameters.tau))
 
 
-def _bias(tau: float, uncorrected_log_prior: Sequence[float]) -> tuple[float, ...]:
-    return tuple(-tau * log_share for log_share in uncorrected_log_prior)
+def _bias(tau: float, uncorrected: Sequence[float]) -> tuple[float, ...]:
+    return tuple(-tau * own for own in uncorrected)

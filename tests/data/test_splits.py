@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.data.draws import Strata, draw
-from zoo.data.labels import fix_tasks
 from zoo.data.splits import make_splits, training_view
+from zoo.data.tasks import fix_tasks
 from zoo.errors import DataError
 from zoo.specs import CovariateColumns, Task
 

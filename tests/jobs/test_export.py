@@ -243,7 +243,7 @@ def test_the_card_says_what_the_run_recorded_and_what_is_unknown(run):
     counts = record["data"]["counts"]["label"]["disc"]
     assert f"| disc | {counts['train']} | {counts['val']} | {counts['test']} |" in card
     assert f"| balanced accuracy | {metrics['val']['balanced_accuracy']:.3f}" in card
-    assert "Probabilities differ from the run's in float32 by" in card
+    assert "Predictions differ from the run's in float32 by" in card
     assert f"| torch | {record['versions']['torch']} |" in card
     assert "{{" not in card
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import polars as pl
 import pytest
 import torch
 
@@ -113,6 +114,48 @@ def test_on_a_gpu_a_killed_run_goes_on(shape_folder, tmp_path, kill, optimiser):
     assert found.metrics["label"]["val"]["log_loss"] == pytest.approx(
         whole.metrics["label"]["val"]["log_loss"], rel=0.05
     )
+
+
+def test_a_killed_run_of_several_targets_goes_on_with_what_it_has_learned_of_them(shape_folder, tmp_path, kill):
+    root, rows = shape_folder(20, 20), []
+    for row in range(40):
+        shape = "disc" if row < 20 else "square"
+        cells = {
+            "shape": shape if row % 4 else None,
+            "size": row / 8 if row % 5 else None,
+            "tags": "a|b" if row % 3 else "|",
+        }
+        rows.append({"image": f"{shape}/{row % 20}.png", **cells})
+    pl.DataFrame(rows).write_csv(root / "table.csv")
+    fields = {**OPTIONS, "target": ("shape",), "task": ("size=regression", "tags=multilabel")}
+    fields |= {"task_weights": "learned", "ema": 0.9}
+    whole = zoo.train(root / "table.csv", out=tmp_path / "whole", **fields)
+    kill(6)
+    with pytest.raises(Killed):
+        zoo.train(root / "table.csv", out=tmp_path / "run", **fields)
+    found = zoo.resume(tmp_path / "run", quiet=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+    assert found.run["training"]["task_weights"] == whole.run["training"]["task_weights"]
+    assert found.metrics == whole.metrics
+
+
+def test_a_run_that_is_killed_after_pseudo_labels_were_given_goes_on_with_the_same(shape_folder, tmp_path, kill):
+    root = shape_folder(20, 20)
+    names = [f"{shape}/{row}.png" for row in range(20) for shape in ("disc", "square")]
+    labels = [None if row % 3 == 0 else name.partition("/")[0] for row, name in enumerate(names)]
+    pl.DataFrame({"image": names, "shape": labels}).write_csv(root / "table.csv")
+    fields = {**OPTIONS, "target": ("shape",), "epochs": 4, "missing_labels": "pseudo(tau=0.6)"}
+    whole = zoo.train(root / "table.csv", out=tmp_path / "whole", **fields)
+    assert sum(whole.run["pseudo_labels"]["shape"]["taken"].values()) > 0
+    for number in (3, 5, 7):  # before they are given, after the first step with them, later
+        kill(number)
+        with pytest.raises(Killed):
+            zoo.train(root / "table.csv", out=tmp_path / f"run{number}", **fields)
+        found = zoo.resume(tmp_path / f"run{number}", quiet=True)
+        assert same(weights(tmp_path / "whole"), weights(tmp_path / f"run{number}"))
+        assert found.run["pseudo_labels"] == whole.run["pseudo_labels"]
+        texts = [(tmp_path / name / "splits.csv").read_text() for name in ("whole", f"run{number}")]
+        assert texts[0] == texts[1]
 
 
 def test_it_may_be_killed_again_and_again(shape_folder, tmp_path, kill):

@@ -59,6 +59,23 @@ STRATEGIES = (
 TRAINED = [*RUNS, *STRATEGIES, "head", "smote"]
 RUNS |= {name: {"freeze": "last(1)", "imbalance": [name]} for name in STRATEGIES}
 RUNS |= {"head": {"freeze": "head"}, "smote": {"freeze": "head", "imbalance": ["smote"]}}
+TARGETS = {
+    "targets": {
+        "freeze": "last(1)",
+        "target": ["shade"],
+        "task": ["level=regression", "rank=ordinal", "marks=multilabel(odd, third)"],
+        "task_weights": "learned",
+        "accumulate": 2,
+        "head": "mlp",
+    },
+    "pseudo": {
+        "freeze": "last(1)",
+        "target": ["shade"],
+        "task": ["marks=multilabel(odd, third)"],
+        "missing_labels": "pseudo(tau=0.6)",
+    },
+}
+"""Of a table with targets of every kind."""
 # What is mixed is drawn by each process for its own rows.
 MIXED = {"remix": {"freeze": "last(1)", "imbalance": ["remix"]}, "mixup": {"freeze": "last(1)", "mixup": 0.2}}
 SHARDED = ("last", "none", "half", "schedule", "gradual", "step", "crt(epochs=1)")
@@ -72,26 +89,47 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def together(noise, torchrun, tmp_path_factory):
+def table(noise):
+    """The same images with targets of every kind, a third of whose cells are empty."""
+    rows = []
+    for row in range(51):
+        cells = {
+            "shade": "dark" if row % 3 else "bright",
+            "level": row / 7 + 0.5,
+            "rank": row % 3,
+            "odd": row % 2,
+            "third": int(row % 3 == 0),
+        }
+        shown = {name: None if (row + place) % 5 < 2 else cell for place, (name, cell) in enumerate(cells.items())}
+        rows.append({"image": f"{noise}/{'dark' if row % 3 else 'bright'}/{row}.png", **shown})
+    path = noise.parent / f"{noise.name}.csv"
+    pl.DataFrame(rows).write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def together(noise, table, torchrun, tmp_path_factory):
     """All runs, by two processes that are started once."""
     folder = tmp_path_factory.mktemp("two")
-    ways = [*WAYS, *((name, "ddp") for name in MIXED)]
+    ways = [*WAYS, *((name, "ddp") for name in MIXED), *((name, way) for name in TARGETS for way in ("ddp", "fsdp"))]
     shard = {"ddp": {}, "fsdp": {"shard": "fsdp"}}
-    runs = {f"{name}-{way}": {**OPTIONS, **(RUNS | MIXED)[name], **shard[way]} for name, way in ways}
-    torchrun([{**own, "data": str(noise), "out": str(folder / name)} for name, own in runs.items()], folder)
+    runs = {f"{name}-{way}": {**OPTIONS, **(RUNS | MIXED | TARGETS)[name], **shard[way]} for name, way in ways}
+    data = {name: str(table if "task" in own else noise) for name, own in runs.items()}
+    torchrun([{**own, "data": data[name], "out": str(folder / name)} for name, own in runs.items()], folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(noise, tmp_path_factory):
+def alone(noise, table, tmp_path_factory):
     """The same by one."""
     folder = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("zoo.jobs.outcome.render_report", lambda *_: "")
-        for name, own in (RUNS | MIXED).items():
-            own = {**own, "imbalance": tuple(own.get("imbalance", ())), "compile": False}
-            zoo.train(noise, out=folder / name, **{**OPTIONS, **own})
+        for name, own in (RUNS | MIXED | TARGETS).items():
+            own = {option: tuple(value) if isinstance(value, list) else value for option, value in own.items()}
+            data = table if "task" in own else noise
+            zoo.train(data, out=folder / name, **{**OPTIONS, **own, "compile": False})
     return folder
 
 
@@ -109,6 +147,25 @@ def test_two_processes_have_the_losses_of_one(alone, together, name, way):
     scores = [json.loads((folder / "metrics.json").read_text())["label"] for folder in folders]
     assert [[each["val"]["rows"], each["test"]["rows"]] for each in scores] == [[7, 13], [7, 13]]
     assert scores[0]["test"]["confusion"] == scores[1]["test"]["confusion"]
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_targets_of_every_kind_and_pseudo_labels_are_the_same_in_two_processes(alone, together, name, way):
+    folders = (alone / name, together / f"{name}-{way}")
+    one, two = (pl.read_csv(folder / "history.csv") for folder in folders)
+    assert len(one) == len(two) == 2
+    watched = ("log_loss", "nmse", "mean")
+    columns = [each for each in one.columns if each.endswith(watched) or each.startswith("weight(")]
+    assert len(columns) == {"targets": 9, "pseudo": 3}[name]
+    for column in ("train_loss", *columns):
+        assert np.allclose(one[column], two[column], rtol=1e-3, atol=0), column
+    given = [json.loads((folder / "run.json").read_text())["pseudo_labels"] for folder in folders]
+    assert given[0] == given[1]
+    assert bool(given[0]) == (name == "pseudo")
+    scores = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    rows = [[split["rows"] for task in found.values() for split in task.values()] for found in scores]
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])

@@ -74,8 +74,8 @@ def test_focal_of_several_labels_is_torchvisions_over_those_known(seed):
     value, mask = (torch.rand(logits.shape, generator=random) < 0.5 for _ in range(2))
     target = Target(value=torch.where(mask, value.double(), torch.nan), mask=mask)
     found = plan_of("focal", statistics_of((3, 4, 5, 6), "multilabel")).criterion(logits, target)
-    oracle = torch.where(mask, sigmoid_focal_loss(logits, value.double(), alpha=-1, gamma=2.0), 0.0)
-    assert torch.allclose(found, oracle.sum(dim=1) / mask.sum(dim=1).clamp_min(1))
+    oracle = sigmoid_focal_loss(logits, value.double(), alpha=-1, gamma=2.0)
+    assert torch.allclose(found[mask], oracle[mask])
 
 
 def test_focal_takes_the_probability_of_the_unweighted_cross_entropy():
@@ -474,10 +474,59 @@ def test_parameters_that_cannot_be_meant_are_refused(text, message):
 def test_each_strategy_takes_the_tasks_that_it_declares_and_refuses_others_in_words(name):
     record = STRATEGIES.get(name)
     assert "classification" in record.tasks
-    assert ("multilabel" in record.tasks) == (name == "focal")  # the others weigh, draw or mix rows by their one class
+    # The others weigh, draw or mix rows by their one class.
+    assert ("multilabel" in record.tasks) == (name in {"focal", "class-weights", "logit-adjust", "threshold"})
     several = statistics_of((30, 40), "multilabel")
     if "multilabel" in record.tasks:
-        assert answer(name, several).criterion is not None
+        assert answer(name, several).task.kind == "multilabel"
     else:
-        with pytest.raises(OptionError, match=f"{name} takes classification targets; t is multilabel"):
+        with pytest.raises(OptionError, match=f"{name} takes classification (or ordinal )?targets; t is multilabel"):
             answer(name, several)
+    ranks = ClassStatistics(task=Task(name="t", kind="ordinal", classes=("1", "2")), counts=(30, 40))
+    assert answer("class-weights", ranks).element_weights == pytest.approx((70 / 60, 70 / 80))
+    for name in ("focal", "logit-adjust", "balanced-softmax", "crt"):
+        with pytest.raises(OptionError, match=f"{name} takes classification (or multilabel )?targets; t is ordinal"):
+            answer(name, ranks)
+
+
+def several(*counts, known):
+    task = Task(name="t", kind="multilabel", classes=tuple(f"c{index}" for index in range(len(counts))))
+    return ClassStatistics(task=task, counts=counts, known=known)
+
+
+def test_weights_of_labels_are_the_ratio_of_rows_without_to_rows_with_and_count_as_the_whole_correction():
+    statistics = several(20, 5, known=(100, 50))
+    found = answer("class-weights", statistics)
+    assert found.element_weights == pytest.approx((4.0, 9.0))
+    assert found.corrected == pytest.approx(1.0)
+    assert answer("class-weights(method=sqrt)", statistics).corrected == pytest.approx(0.5)
+    near = answer("class-weights(method=effective-number, beta=0.999999)", statistics).element_weights
+    assert near == pytest.approx((4.0, 9.0), rel=1e-3)
+    assert answer("class-weights(method=effective-number, beta=0.0)", statistics).element_weights == (1.0, 1.0)
+    with pytest.raises(ZooError, match="favours the frequent classes"):
+        answer("class-weights(weights={c0: 0.25, c1: 0.1})", statistics)
+
+
+def test_the_log_odds_of_labels_are_taken_off_once():
+    statistics = several(20, 5, known=(100, 50))
+    found = answer("logit-adjust", statistics).logit_bias
+    assert found == pytest.approx((math.log(4.0), math.log(9.0)))
+    assert answer("class-weights+logit-adjust", statistics).logit_bias == pytest.approx((0.0, 0.0), abs=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds)
+def test_each_label_gets_the_threshold_of_the_best_f1_over_what_is_known(seed):
+    random = generator(seed)
+    logits = torch.randn(30, 3, generator=random)
+    mask = torch.rand(30, 3, generator=random) < 0.8
+    value = (torch.rand(30, 3, generator=random) < 0.3).float()
+    tune = plan_of("threshold", several(9, 9, 9, known=(24, 24, 24))).tuned_bias
+    moved = logits + torch.tensor(tune(logits, Target(value=value, mask=mask)))
+    for label in range(3):
+        own, there = logits[mask[:, label], label].double(), value[mask[:, label], label] > 0.5
+        best = max(
+            (f1_score(there, own > edge, zero_division=0.0) for edge in [*own.tolist(), float(own.min()) - 1]),
+            default=0,
+        )
+        assert f1_score(there, moved[mask[:, label], label] > 0, zero_division=0.0) == pytest.approx(best)

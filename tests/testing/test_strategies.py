@@ -58,7 +58,7 @@ def draw_balanced(labels, epoch, generator):
 
 def focal(gamma, logits, target):
     if target.value.ndim == 2:
-        return F.binary_cross_entropy_with_logits(logits, target.value, reduction="none").mean(dim=1) * gamma
+        return F.binary_cross_entropy_with_logits(logits, target.value, reduction="none") * gamma
     loss = F.cross_entropy(logits, target.value, reduction="none")
     return (1 - (-loss).exp()) ** gamma * loss
 

@@ -142,8 +142,8 @@ def test_what_is_left_of_the_prior_stands_beside_the_bias():
 
 def test_a_strategy_is_refused_for_a_kind_of_task_that_it_does_not_take():
     multilabel = ClassStatistics(task=Task(name="tags", kind="multilabel", classes=("x", "y")), counts=(3, 4))
-    with pytest.raises(OptionError, match="class-weights takes classification targets; tags is multilabel"):
-        answer("class-weights", multilabel)
+    with pytest.raises(OptionError, match="ldam takes classification targets; tags is multilabel"):
+        answer("ldam", multilabel)
 
 
 def test_a_shift_of_the_wrong_length_names_the_strategy(monkeypatch):

@@ -5,39 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zoo.report.classes import OF_CLASS, poorest
-from zoo.report.scores import SUMMARY, words
+from zoo.report.classes import CLASS_WORDS, OF_CLASS, kind_of, poorest
+from zoo.report.scores import HEADLINE, SUMMARY, shown, words
 
-HEADLINE = {
-    "accuracy": "accuracy",
-    "balanced accuracy": "balanced_accuracy",
-    "macro F1": "macro_f1",
-    "ROC-AUC": "roc_auc",
-}
+LABELS = {"roc_auc": "ROC-AUC"}
+"""What a line calls otherwise than a table."""
 
 
 def figures(scores: Mapping[str, Any]) -> str:
     """The headline figures in a line; what is undefined says so."""
-    shown = [f"{name} {_text(scores[key])}" for name, key in HEADLINE.items()]
-    return f"{', '.join(shown)} over {scores['rows']} rows"
+    told = [f"{LABELS.get(key) or words(key)} {_text(scores[key])}" for key in HEADLINE[kind_of(scores)]]
+    return f"{', '.join(told)} over {scores['rows']} rows"
 
 
 def poorest_line(scores: Mapping[str, Any]) -> str | None:
     """The class with the lowest F1 in a line; None where all have the same."""
     found = poorest(scores)
-    return f"poorest class: {found}" if found else None
+    return f"poorest {CLASS_WORDS[kind_of(scores)]}: {found}" if found else None
 
 
 def report(scores: Mapping[str, Any]) -> Iterator[str]:
     """Every figure of a report with its interval, every class, and why what is undefined is so."""
-    bounds = scores["intervals"]["bounds"]
-    width = max(len(words(name)) for name in SUMMARY)
-    for name in SUMMARY:
-        interval = f"  ({bounds[name][0]:.3f} to {bounds[name][1]:.3f})" if name in bounds else ""
+    bounds, names = scores["intervals"]["bounds"], SUMMARY[kind_of(scores)]
+    width = max(len(words(name)) for name in names)
+    for name in names:
+        interval = f"  ({shown(bounds[name][0])} to {shown(bounds[name][1])})" if name in bounds else ""
         yield f"{words(name):<{width}}  {_text(scores[name]):>9}{interval}"
-    yield f"in brackets: {scores['intervals']['how']}"
-    yield ""
-    yield from _classes(scores["per_class"])
+    if bounds:
+        yield f"in brackets: {scores['intervals']['how']}"
+    if "per_class" in scores:
+        yield ""
+        yield from _classes(scores["per_class"], kind_of(scores))
     if line := poorest_line(scores):
         yield line
     for what, reason in scores["undefined"].items():
@@ -47,13 +45,15 @@ def report(scores: Mapping[str, Any]) -> Iterator[str]:
         yield f"{what} has no interval: {reason}"
 
 
-def _classes(per_class: Mapping[str, Any]) -> Iterator[str]:
-    width = max(len("class"), *map(len, per_class))
-    yield f"{'class':<{width}}  {'rows':>6}  {'predicted':>9}" + "".join(f"  {words(part):>9}" for part in OF_CLASS)
+def _classes(per_class: Mapping[str, Any], kind: str) -> Iterator[str]:
+    word, columns = CLASS_WORDS[kind], OF_CLASS[kind]
+    width, wide = max(len(word), *map(len, per_class)), max(9, *(len(words(part)) for part in columns))
+    heads = "".join(f"  {words(part):>{wide}}" for part in columns)
+    yield f"{word:<{width}}  {'rows':>6}  {'predicted':>9}{heads}"
     for name, own in per_class.items():
-        shown = "".join(f"  {_text(own[part]):>9}" for part in OF_CLASS)
-        yield f"{name:<{width}}  {own['support']:>6}  {own['predicted']:>9}{shown}"
+        values = "".join(f"  {_text(own[part]):>{wide}}" for part in columns)
+        yield f"{name:<{width}}  {own['support']:>6}  {own['predicted']:>9}{values}"
 
 
 def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    return "undefined" if value is None else shown(value)

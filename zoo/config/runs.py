@@ -62,6 +62,11 @@ class TrainConfig:
     leaves training rows with holes in covariates out, within these shares. pixels=mean, linear, telea(radius=3), ns,
     biharmonic or mae fills missing pixels (NaN, infinite, --nodata, alpha 0); channels=mean or subset fills channels
     that are missing altogether. Without them, images with holes in which no usable value stands are bad files."""
+    missing_labels: Annotated[str, arg(metavar="POLICY")] = "mask"
+    """Answer to training rows that lack some label: mask lets them teach by the labels that they have;
+    drop(max=0.05, max_class=0.05) leaves them out within these shares; pseudo(tau=0.95, start=0.5) trains so at first,
+    then lets the model fill in what it is sure of, class by class, and goes on. Labels of held-out rows are never made
+    up."""
     channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
     """Bands of the image files in their order, as in --channels red green blue nir, for TIFF and .npy files of any
     number of bands and of uint8, uint16, int16 or float32; - passes over a band. Red, green and blue have the kernels
@@ -74,7 +79,11 @@ class TrainConfig:
     image: str | None = None
     """Column with the image paths."""
     target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
-    """Column to learn; repeat for several."""
+    """Column to learn; repeat for several. A cell may be empty: such a row teaches the other targets."""
+    task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TARGET=KIND")] = ()
+    """What a target is, where it is not one class a row: TARGET=regression, a number; TARGET=ordinal, ranks by number,
+    or as named in ordinal(mild, moderate, severe); TARGET=multilabel, cells such as a|b, or multilabel(A, B), columns
+    of 0, 1 and nothing. It names the target too."""
     covariate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
     """Column beside the image that the head sees too; repeat for several."""
     group: str | None = None
@@ -99,8 +108,8 @@ class TrainConfig:
     """adamw, adam or sgd, with options as in sgd(momentum=0.8) and adamw(beta2=0.99), or one of timm's, such as lion,
     lamb, muon; with those say --lr and --backbone-lr too, because the defaults are AdamW's (ten times them for sgd)."""
     lr: float | None = None
-    """Learning rate of the head; by default 1e-2 for linear (less for more than 1280 features), 3e-3 for cosine, 1e-3
-    for other heads and where part of the backbone trains."""
+    """Learning rate of the head; by default 1e-2 for linear (less for more than 1280 features), 3e-3 for cosine and
+    where a target is a number, 1e-3 for other heads and where part of the backbone trains."""
     backbone_lr: float | None = None
     """Learning rate of the backbone's trainable part; by default 1e-4."""
     layer_decay: float = 1.0
@@ -122,11 +131,16 @@ class TrainConfig:
     cutmix: float = 0.0
     """Paste a box of another image of the batch into each, its size drawn from Beta(A, A); 1.0 is usual. With --mixup
     too, each batch gets one of them."""
+    task_weight: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TARGET=NUMBER")] = ()
+    """How much a target counts in the loss, beside 1 for the others; repeat for several."""
+    task_weights: Literal["fixed", "learned"] = "fixed"
+    """learned finds out how much each target counts, from how uncertain the network is of it (Kendall et al. 2018)."""
     patience: int | None = None
     """Stop when --metric has not improved for so many epochs."""
     head_l2: float | None = None
     """L2 penalty on the head's weights; by default, for linear, features / (4 x training rows), as strong as a Gaussian
-    prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others."""
+    prior under which logits of standardised features have a standard deviation of 2; 10 / training rows for others.
+    Weights of numbers are held four times as strongly."""
     fitter: Literal["adamw", "lbfgs", "ridge"] = "adamw"
     """How heads are fitted on a frozen backbone's features: adamw by epochs, lbfgs to the minimum of the same loss, or
     ridge in closed form (linear heads), which chooses its own --head-l2 on validation rows."""
@@ -138,9 +152,10 @@ class TrainConfig:
     """L2 penalty in the grid of --sweep; repeat for several; by default 0.01, 0.1, 1 and 10 times --head-l2."""
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
-    metric: str = "log_loss"
-    """Chooses the best epoch on validation rows: log_loss, balanced_accuracy, macro_f1, g_mean, mcc, pr_auc, …;
-    of one class: recall(NAME), precision(NAME), f1(NAME), roc_auc(NAME), pr_auc(NAME)."""
+    metric: str | None = None
+    """Chooses the best epoch on validation rows: log_loss (the default), balanced_accuracy, macro_f1, g_mean, mcc,
+    pr_auc, …; of one class: recall(NAME), precision(NAME), f1(NAME), roc_auc(NAME), pr_auc(NAME). With several targets
+    it is the mean over all that have it, or, as in TARGET:macro_f1, that of one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of the frozen part, and of the autocast of what trains; auto takes bf16 where it is faster here, and its features
     serve as well. With fp16 the loss is scaled, for GPUs that are slow in bf16."""

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.labels import label_texts, natural_order
+from zoo.data.labels import label_strata
 from zoo.data.table import Table
 from zoo.errors import DataError
 
@@ -84,9 +84,9 @@ def _excess(table: Table, bad: Mapping[int, str], max_share: float, max_class_sh
         share = len(bad) / len(table)
         lines.append(f"  {share:.2%} of all rows would go, {max_share:.2%} may; --max-bad raises the cap")
     for target in table.roles.targets:
-        texts = label_texts(table, target)
+        texts, names = label_strata(table, target)
         rows, gone = Counter(texts), Counter(texts[row] for row in bad)
-        for name in natural_order(text for text in gone if text is not None):
+        for name in names:
             if gone[name] > max(1, int(max_class_share * rows[name])):
                 share = gone[name] / rows[name]
                 lines.append(

@@ -28,6 +28,7 @@ class Strata:
         codes: int64 (N,), index of each row's class, -1 where it has none.
         group: the column that the groups come from, or None.
         groups: int64 (N,), number of each row's group, or None.
+        hint: ends the message about classes that have too few rows.
         cells: int64 (N,), a finer division of the classes to keep in proportion where no groups are kept whole, or
             None; see `fine_cells`.
     """
@@ -38,6 +39,7 @@ class Strata:
     group: str | None = None
     groups: Rows | None = None
     cells: Rows | None = None
+    hint: str = ""
 
 
 def fine_cells(codes: Rows, values: Rows) -> Rows:
@@ -111,7 +113,7 @@ def _check_enough(rows: Rows, strata: Strata, later: int) -> None:
         listed = ", ".join(shown) or "no row has a label"
         raise DataError(
             f"too few {unit} to split by {strata.target!r}: {listed}; each class needs {needed}, one in each of "
-            f"{needed} splits. Add rows, take the class out, or give a split column of your own"
+            f"{needed} splits. Add rows, take the class out, or give a split column of your own{strata.hint}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.labels import label_texts
+from zoo.data.labels import label_strata
 from zoo.data.missingness import depends_on_label, sentence
 from zoo.data.splits import Splits
 from zoo.data.table import Table
@@ -20,16 +20,18 @@ def count_holes(
 ) -> list[dict[str, Any]]:
     """JSON values of each column with a hole: rows in all, in each split, of each class, and what the test says.
 
+    A column's holes are not counted by its own classes, which are not known there.
+
     The test is on all rows of the table whose label is known: it describes the data, and nothing is learned from it.
 
     Args:
         table: the table.
-        task: the first target.
+        task: whose classes (ranges of numbers, rarest labels) the rows with holes are counted by.
         splits: of the rows.
         missing: bool (N,) by column, True at holes.
     """
-    texts = label_texts(table, task.name)
-    index: dict[str | None, int] = {name: place for place, name in enumerate(task.classes)}
+    texts, names = label_strata(table, task.name)
+    index: dict[str | None, int] = {name: place for place, name in enumerate(names)}
     codes = np.array([index.get(text, -1) for text in texts], dtype=np.int64)
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     found = []
@@ -40,11 +42,18 @@ def count_holes(
         found.append(
             {
                 "column": column,
+                "by": task.name,
                 "rows": int(holes.sum()),
                 "splits": {name: int(holes[rows].sum()) for name, rows in parts.items()},
                 "classes": {name: int(holes[codes == place].sum()) for name, place in index.items()},
                 "p_value": own.p_value if own else None,
-                "said": sentence(column, task.name, own, indicator=column in table.roles.covariates),
+                "said": sentence(
+                    column,
+                    task.name,
+                    own,
+                    indicator=column in table.roles.covariates,
+                    label=column in table.roles.targets,
+                ),
             }
         )
     return found

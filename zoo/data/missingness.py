@@ -61,21 +61,25 @@ def _statistics(holes: NDArray[np.int64], sizes: NDArray[np.int64], share: float
     return found
 
 
-def sentence(column: str, target: str, found: Dependence | None, *, indicator: bool = True) -> str:
+def sentence(column: str, target: str, found: Dependence | None, *, indicator: bool = True, label: bool = False) -> str:
     """What the test says, in words; empty where there is nothing to test.
 
     Args:
         column: that has the holes.
-        target: the label's column.
+        target: whose classes they were held against.
         found: what the test gave.
         indicator: whether a column could say what was missing.
+        label: whether the column is a target itself, whose holes nobody fills.
     """
     if found is None:
         return ""
     chance = "less than 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
     if found.p_value >= LEVEL:
         return f"holes of {column!r} show no dependence on {target!r} (p {chance}, {found.how})"
+    mend = f"fill them{', and consider +indicator' if indicator else ''}"
+    if label:
+        mend = "the labels that there are do not stand for all"
     return (
         f"holes of {column!r} depend on {target!r} (p {chance}, {found.how}): leaving such rows out would shift the "
-        f"classes; fill them{', and consider +indicator' if indicator else ''}"
+        f"classes; {mend}"
     )

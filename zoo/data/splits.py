@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,17 +11,17 @@ from numpy.typing import NDArray
 from zoo.data.draws import Strata, draw, fine_cells, too_few
 from zoo.data.folders import SPLIT_NAMES
 from zoo.data.images import Images
-from zoo.data.labels import label_holes, label_texts, natural_order
+from zoo.data.labels import label_holes, label_strata, label_texts, natural_order
+from zoo.data.numbers import measured_hint
+from zoo.data.split_words import EMPTY, NAMES, Rows, sentence, sentence_of_kept
 from zoo.data.table import Table
+from zoo.data.tasks import count_classes
 from zoo.data.training_images import TrainingImages
+from zoo.data.unlabelled import joining
 from zoo.errors import DataError
 from zoo.registry.lookup import suggest
-from zoo.specs import ClassStatistics, CovariateColumns, Task, TrainView
+from zoo.specs import CovariateColumns, Task, TrainView
 from zoo.specs.training import SPLITTERS_SEAL
-
-Rows = NDArray[np.int64]
-NAMES = ("train", "val", "test")
-EMPTY = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,11 +42,13 @@ def make_splits(
     val: float = 0.15,
     seed: int = 0,
     known: Sequence[str] | None = None,
+    keep_unlabelled: bool = False,
 ) -> Splits:
     """Split the usable rows that have at least one label.
 
     A split column is kept as it is; what it lacks is drawn from its training rows (the test split only where there is
-    no validation split either). Draws are stratified by the first target and keep groups whole.
+    no validation split either). Draws are stratified by the first target (`zoo.data.labels.label_strata`) and keep
+    groups whole.
 
     Args:
         table: the table; its first target decides the strata.
@@ -57,6 +58,7 @@ def make_splits(
         seed: the same seed gives the same rows.
         known: by row the split in which an earlier run had its image, or an empty text. Such a row stays there,
             whatever the data say, and so do new rows of its group; the others are drawn among themselves.
+        keep_unlabelled: whether rows without any label train too, those that no held-out split has a claim on.
 
     Raises:
         DataError: shares outside [0, 1), unknown split names, groups on both sides of a given split, or too few rows
@@ -85,8 +87,12 @@ def make_splits(
     parts["train"] = np.concatenate([free, aside])
     parts = {part: np.concatenate([parts.get(part, EMPTY), kept[part]]) for part in NAMES}
     _check_groups(table, strata, parts, kept)
-    how = _how(table, given, to_draw, parts, seed, (int((~usable).sum()), int((usable & unlabelled).sum())))
-    return Splits(**{part: np.sort(parts[part]) for part in NAMES}, how=how + _how_kept(table, given, kept))
+    blank = np.flatnonzero(usable & unlabelled)
+    joined = joining(table, blank, strata, parts, known) if keep_unlabelled else EMPTY
+    left = (int((~usable).sum()), len(blank) - len(joined), len(joined))
+    how = sentence(table, given, to_draw, parts, seed, left) + sentence_of_kept(table, given, kept)
+    parts["train"] = np.concatenate([parts["train"], joined])
+    return Splits(**{part: np.sort(parts[part]) for part in NAMES}, how=how)
 
 
 def _kept(given: dict[str, Rows], known: Sequence[str], strata: Strata) -> dict[str, Rows]:
@@ -107,18 +113,6 @@ def _aside(rows: Rows, trained: Rows, strata: Strata, later: int) -> Rows:
     # Without any class there is nothing to draw by.
     left = np.setdiff1d(rows, aside)
     return aside if (strata.codes[left] >= 0).any() or not len(trained) else rows
-
-
-def _how_kept(table: Table, given: dict[str, Rows], kept: dict[str, Rows]) -> str:
-    count = sum(map(len, kept.values()))
-    if not count:
-        return ""
-    beside = f", or share a group of {table.roles.group!r} with such a one," if table.roles.group else ""
-    said = f"; {count} rows whose image the run before knows{beside} stay in the split in which it had them"
-    if table.roles.split is not None:
-        moved = sum(len(np.setdiff1d(rows, given.get(part, EMPTY))) for part, rows in kept.items())
-        said += f", {moved} of them against column {table.roles.split!r}" if moved else ""
-    return said
 
 
 def _is_drawn(part: str, given: dict[str, Rows]) -> bool:
@@ -148,21 +142,21 @@ def _given(table: Table, column: str, eligible: Rows) -> dict[str, Rows]:
 def _strata(table: Table) -> Strata:
     """Class and group of every row; a row without a group is a group of its own."""
     target, group = table.roles.targets[0], table.roles.group
-    texts = label_texts(table, target)
-    names = natural_order(text for text in texts if text is not None)
+    texts, names = label_strata(table, target)
     index = {name: position for position, name in enumerate(names)}
     codes = np.array([-1 if text is None else index[text] for text in texts], dtype=np.int64)
     if group is not None and table.roles.stratify is not None and table.roles.stratify != target:
         raise DataError(
             f"rows are kept whole by {group!r} or in proportion by {table.roles.stratify!r}, not both: leave out one"
         )
+    hint = "" if target in table.kinds else measured_hint(target, names)
     if group is None:
-        return Strata(target=target, names=tuple(names), codes=codes, cells=_cells(table, codes))
+        return Strata(target=target, names=tuple(names), codes=codes, cells=_cells(table, codes), hint=hint)
     cells = label_texts(table, group)
     keys = [(0, str(row)) if cell is None else (1, cell) for row, cell in enumerate(cells)]
     numbers = {key: position for position, key in enumerate(dict.fromkeys(keys))}
     groups = np.array([numbers[key] for key in keys], dtype=np.int64)
-    return Strata(target=target, names=tuple(names), codes=codes, group=group, groups=groups)
+    return Strata(target=target, names=tuple(names), codes=codes, group=group, groups=groups, hint=hint)
 
 
 def _cells(table: Table, codes: Rows) -> Rows | None:
@@ -195,27 +189,6 @@ def _check_groups(table: Table, strata: Strata, parts: dict[str, Rows], kept: di
         )
 
 
-def _how(
-    table: Table, given: dict[str, Rows], drawn: Sequence[str], parts: dict[str, Rows], seed: int, left: tuple[int, int]
-) -> str:
-    sizes = ", ".join(f"{len(parts.get(part, ()))} {part}" for part in NAMES)
-    how = [f"{sizes} rows"]
-    if table.roles.split is not None:
-        how.append(f"{' and '.join(part for part in NAMES if part in given)} as column {table.roles.split!r} states")
-    if table.roles.split is not None and not len(parts.get("test", ())):
-        how.append("no test split is given, so figures are of the validation rows that choose the epoch")
-    if drawn:
-        whole = f", groups of {table.roles.group!r} kept whole" if table.roles.group else ""
-        too = f" and by {table.roles.stratify!r}" if table.roles.stratify and not table.roles.group else ""
-        how.append(f"{' and '.join(drawn)} drawn by class of {table.roles.targets[0]!r}{too} with seed {seed}{whole}")
-    reasons = [(left[0], "that cannot be used"), (left[1], "without any label")]
-    reasons.append((len(table) - sum(left) - sum(map(len, parts.values())), "that are marked for no split"))
-    how += [f"{count} rows {reason} left out" for count, reason in reasons if count]
-    if table.roles.group and (alone := table.frame[table.roles.group].null_count()):
-        how.append(f"{alone} rows name no group and count as one each")
-    return "; ".join(how)
-
-
 def training_view(
     table: Table,
     splits: Splits,
@@ -239,10 +212,8 @@ def training_view(
         raise ValueError(f"covariates of {len(covariates)} rows for {len(splits.train)} training rows")
     statistics = {}
     for task in tasks:
-        texts = label_texts(table, task.name)
-        seen = Counter(texts[row] for row in splits.train)
         try:
-            statistics[task.name] = ClassStatistics(task=task, counts=tuple(seen[name] for name in task.classes))
+            statistics[task.name] = count_classes(table, task, splits.train)
         except ValueError as error:
             raise DataError(f"target {error}") from None
     own = None if images is None else TrainingImages(images, splits.train)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from zoo.data.files import read_file
 from zoo.data.folders import IMAGE_SUFFIXES, images_below, scan_folder
+from zoo.data.label_sets import join_columns, join_lists
+from zoo.data.roles import settle_roles
 from zoo.errors import DataError, UnknownNameError
 from zoo.registry.guard import guarded
 from zoo.registry.lookup import DATASETS, suggest
-from zoo.specs import DatasetRecord, DatasetTable, Roles
+from zoo.specs import DatasetRecord, DatasetTable, Roles, TargetKind
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename")
 """Names of columns that are taken for the image's path where the user names none, the first that is there."""
@@ -32,6 +34,7 @@ class Table:
         root: absolute folder that relative image paths start from.
         licence: of the data, or an empty string where nobody stated it.
         notes: what must be known beside every figure, for people.
+        kinds: of targets, by name, as the user or a data set's author says; of others nobody has said anything.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Table:
     root: Path
     licence: str = ""
     notes: tuple[str, ...] = ()
+    kinds: Mapping[str, TargetKind] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.frame.height
@@ -53,6 +57,10 @@ class Table:
         """The table of `rows`, positions in this one, in their order."""
         return replace(self, frame=self.frame[rows])
 
+    def kind(self, target: str) -> TargetKind:
+        """What kind of task a target is."""
+        return self.kinds.get(target, TargetKind())
+
 
 def read_table(
     data: str | Path,
@@ -65,6 +73,7 @@ def read_table(
     split: str | None = None,
     stratify: str | None = None,
     need_targets: bool = True,
+    kinds: Mapping[str, TargetKind] | None = None,
 ) -> Table:
     """Read a folder, a CSV or Parquet file, or the data set of a plugin; what exists as a path is read as one.
 
@@ -79,13 +88,15 @@ def read_table(
         split: column with `train`, `val` or `test`.
         stratify: column whose values keep their proportions in every split that is drawn.
         need_targets: whether the images must be labelled.
+        kinds: of targets, which need not stand in `targets` too; a multilabel one may join columns of 0 and 1.
 
     Raises:
         DataError: nothing of that name, a file that cannot be read, a column that is not there or has two roles.
     """
+    kinds = kinds or {}
     asked = Roles(
         image=image or "",
-        targets=tuple(targets),
+        targets=tuple(dict.fromkeys([*targets, *kinds])),
         covariates=tuple(covariates),
         group=group,
         weight=weight,
@@ -96,15 +107,25 @@ def read_table(
     if path.is_dir():
         table = _read_folder(path.resolve(), asked, need_targets)
     elif path.exists():
-        table = _read_file(path.resolve(), asked, need_targets)
+        table = _read_file(path.resolve(), asked, need_targets, kinds)
     else:
-        table = _read_dataset(str(data), asked)
+        table = _read_dataset(str(data), asked, kinds)
     if need_targets and not table.roles.targets:
         columns = ", ".join(table.frame.columns)
         raise DataError(
             f"{data}: no target is named; name the column to learn with --target. The columns are {columns}"
         )
-    return table
+    return replace(table, kinds={**table.kinds, **kinds})
+
+
+def _joined(frame: pl.DataFrame, kinds: Mapping[str, TargetKind]) -> pl.DataFrame:
+    """The frame with a column of sets for each target that joins columns, or whose cells are lists."""
+    for target, kind in kinds.items():
+        if kind.kind == "multilabel" and kind.names:
+            frame = join_columns(frame, target, kind.names)
+        elif kind.kind == "multilabel" and target in frame.columns and frame.schema[target].is_nested():
+            frame = frame.with_columns(join_lists(frame[target]))
+    return frame
 
 
 def with_targets(table: Table, names: Sequence[str]) -> Table:
@@ -113,7 +134,8 @@ def with_targets(table: Table, names: Sequence[str]) -> Table:
     clashing = [name for name in names if name in table.frame.columns and name not in renamed]
     stratify = table.roles.stratify and renamed.get(table.roles.stratify, table.roles.stratify)
     roles = replace(table.roles, targets=tuple(names), stratify=stratify)
-    return replace(table, frame=table.frame.drop(clashing).rename(renamed), roles=roles)
+    kinds = {renamed.get(name, name): kind for name, kind in table.kinds.items()}
+    return replace(table, frame=table.frame.drop(clashing).rename(renamed), roles=roles, kinds=kinds)
 
 
 def table_of_images(paths: Sequence[Path]) -> Table:
@@ -145,10 +167,10 @@ def _read_folder(root: Path, asked: Roles, need_targets: bool) -> Table:
     return Table(name=root.name, frame=frame, roles=roles, root=root, notes=scan.notes)
 
 
-def _read_file(path: Path, asked: Roles, need_targets: bool) -> Table:
+def _read_file(path: Path, asked: Roles, need_targets: bool, kinds: Mapping[str, TargetKind]) -> Table:
     if path.suffix.lower() in IMAGE_SUFFIXES and not need_targets:
         return table_of_images([path])
-    frame = read_file(path, text_targets=asked.targets)
+    frame = _joined(read_file(path, text_targets=asked.targets), kinds)
     if not asked.image:
         asked = replace(asked, image=_image_column(path, frame.columns))
     roles = settle_roles(str(path), frame.columns, asked, Roles())
@@ -162,7 +184,7 @@ def _image_column(path: Path, columns: list[str]) -> str:
     raise DataError(f"{path}: name the column of image paths with --image. The columns are {', '.join(columns)}")
 
 
-def _read_dataset(name: str, asked: Roles) -> Table:
+def _read_dataset(name: str, asked: Roles, kinds: Mapping[str, TargetKind]) -> Table:
     record: DatasetRecord
     try:
         record = DATASETS.get(name)
@@ -173,8 +195,9 @@ def _read_dataset(name: str, asked: Roles) -> Table:
     with guarded(DATASETS.home(name), f"data set {name}"):
         given = record.load()
     frame = pl.DataFrame({key: pl.Series(key, list(values), strict=False) for key, values in given.columns.items()})
+    frame = _joined(frame, kinds)
     roles = settle_roles(f"data set {record.name}", frame.columns, asked, given.roles)
-    _check_offered(record.name, roles, given)
+    _check_offered(record.name, [name for name in roles.targets if name in given.columns], given)
     return Table(
         name=record.name,
         frame=_tidied(frame, roles),
@@ -182,6 +205,7 @@ def _read_dataset(name: str, asked: Roles) -> Table:
         root=given.root.absolute(),
         licence=record.licence,
         notes=record.notes,
+        kinds={name: TargetKind() for name in roles.targets if frame.schema[name] == pl.String},  # as its author says
     )
 
 
@@ -190,9 +214,9 @@ def _siblings(path: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
 
 
-def _check_offered(name: str, roles: Roles, given: DatasetTable) -> None:
+def _check_offered(name: str, targets: Sequence[str], given: DatasetTable) -> None:
     offered = {**dict.fromkeys(given.roles.targets, ""), **given.offers}
-    for target in roles.targets:
+    for target in targets:
         if target not in offered:
             listed = ", ".join(f"{key} ({about})" if about else key for key, about in offered.items())
             raise DataError(f"data set {name}: {target!r} is no target; it offers {listed}{suggest(target, offered)}")
@@ -206,35 +230,4 @@ def _tidied(frame: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     return frame.with_columns(
         *(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in text),
         *(pl.col(name).fill_nan(None) for name in floats),
-    )
-
-
-def settle_roles(where: str, columns: Sequence[str], asked: Roles, own: Roles) -> Roles:
-    """The roles that the user asked for, and those the data bring themselves where he named none.
-
-    Raises:
-        DataError: a column that is not there, or one column in two roles.
-    """
-    named = (asked.image, *asked.targets, *asked.covariates, asked.group, asked.weight, asked.split)
-    taken = [name for name in named if name]
-    # What is stratified by keeps its other role: it only decides which rows come together.
-    missing = next((name for name in (*taken, asked.stratify) if name and name not in columns), None)
-    if missing is not None:
-        hint = suggest(missing, columns) or "."
-        raise DataError(f"{where} has no column {missing!r}{hint} It has {', '.join(columns)}")
-    twice = next((name for name in taken if taken.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{where}: column {twice!r} is given two roles; name it once")
-
-    def free(name: str | None) -> str | None:
-        return None if name in taken else name
-
-    return Roles(
-        image=asked.image or own.image,
-        targets=asked.targets or tuple(name for name in own.targets if name not in taken),
-        covariates=asked.covariates or tuple(name for name in own.covariates if name not in taken),
-        group=asked.group or free(own.group),
-        weight=asked.weight or free(own.weight),
-        split=asked.split or free(own.split),
-        stratify=asked.stratify or (None if asked.group or own.group else own.stratify),
     )

@@ -13,7 +13,8 @@ from zoo.deployment.snippets import prepare, use
 from zoo.errors import ZooError
 from zoo.model.view import find_entry
 from zoo.registry.origins import describe_origin
-from zoo.report.scores import SPLITS, SUMMARY, words
+from zoo.report.classes import kind_of
+from zoo.report.scores import SPLITS, SUMMARY, shown, words
 from zoo.specs import InputSpec
 
 UNKNOWN = "unknown: the run does not say"
@@ -42,7 +43,6 @@ def render_card(
         checked: how the file was compared with the run.
         why: of safetensors, why heads stand beside the network; else empty.
     """
-    output = next(iter(description["output"].values()))
     return _template().render(
         description=description,
         kind=kind,
@@ -50,7 +50,6 @@ def render_card(
         run=run,
         why=why,
         checked=checked,
-        gives=output["gives"],
         tasks=[{"name": name} for name in description["output"]],
         library=description["backbone"]["library"] or description["backbone"]["name"].rpartition("/")[0],
         columns=description["input"].get("covariates", {}).get("columns", []),
@@ -61,7 +60,7 @@ def render_card(
         counts=_counts(run.get("data", {}).get("counts", {})),
         figures=_figures(metrics),
         intervals=_about_intervals(metrics),
-        calibrated=any("ece" in scores for by_split in metrics.values() for scores in by_split.values()),
+        calibrated=_calibrated(metrics),
         notes=_notes(run),
         versions=_versions(description["run"]["versions"]),
     )
@@ -160,11 +159,24 @@ def _figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         splits = [split for split in SPLITS if split in by_split]
         if not splits:
             continue
-        rows = [(words(name), [_figure(by_split[split], name) for split in splits]) for name in SUMMARY]
+        rows = [
+            (words(name), [_figure(by_split[split], name) for split in splits])
+            for name in _summary(by_split[splits[0]])
+        ]
         rows.append(("rows", [str(by_split[split]["rows"]) for split in splits]))
         about = "validation rows chose the epoch" if "test" in splits else "but they chose the epoch, so they flatter"
         tables.append({"task": task, "splits": [SPLITS[split] for split in splits], "rows": rows, "about": about})
     return tables
+
+
+def _calibrated(metrics: Mapping[str, Any]) -> bool:
+    """Whether it was measured how far probabilities can be believed."""
+    reports = [scores for by_split in metrics.values() for scores in by_split.values()]
+    return bool(reports) and all("ece" in scores or kind_of(scores) == "regression" for scores in reports)
+
+
+def _summary(scores: Mapping[str, Any]) -> Sequence[str]:
+    return SUMMARY[kind_of(scores)]
 
 
 def _figure(scores: Mapping[str, Any], name: str) -> str:
@@ -172,7 +184,7 @@ def _figure(scores: Mapping[str, Any], name: str) -> str:
     if value is None:
         return f"undefined ({cell(scores.get('undefined', {}).get(name, 'not recorded'))})"
     bounds = scores.get("intervals", {}).get("bounds", {}).get(name)
-    return f"{value:.3f}" + (f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else "")
+    return shown(value) + (f" [{shown(bounds[0])}, {shown(bounds[1])}]" if bounds else "")
 
 
 def _about_intervals(metrics: Mapping[str, Any]) -> str:

@@ -21,18 +21,20 @@ from zoo.data.images import Images
 from zoo.data.ingest import ingest
 from zoo.data.table import Table, read_table, table_of_images
 from zoo.deployment.graphs import Loaded
+from zoo.deployment.outputs import comparable
 from zoo.deployment.served import raw_columns, served_dtype
 from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
 from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
+from zoo.specs import Task
 
 IMAGES = 8
 """How many images are compared."""
 
 LIMIT = 1e-3
-"""Largest difference of a probability that passes, both sides in float32."""
+"""Largest difference of a probability, or of a number in standard deviations, that passes; both in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,10 @@ class Sample:
     Attributes:
         images: (N, C, H, W), see `served_dtype`.
         covariates: float64 (N, columns), or None.
-        wanted: probabilities float64 (N, K) of the run by task, computed in float32.
+        wanted: probabilities float64 (N, K), or numbers in standard deviations, of the run by task, from float32.
         rounding: largest difference of those from what the run itself predicts, where it computes in bf16; else 0.
         what: which images these are, in words.
+        tasks: of the run.
     """
 
     images: Tensor
@@ -52,6 +55,7 @@ class Sample:
     wanted: Mapping[str, Tensor]
     rounding: float
     what: str
+    tasks: tuple[Task, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ class Check:
     """How far the file is from the run.
 
     Attributes:
-        difference: the largest of any probability.
+        difference: the largest of any probability, or of a number in standard deviations.
         rounding: see `Sample`.
         images: how many.
         what: which, in words.
@@ -73,7 +77,7 @@ class Check:
     def __str__(self) -> str:
         own = f"; the run itself predicts in bf16, up to {self.rounding:.1e} from that" if self.rounding else ""
         return (
-            f"probabilities differ from the run's in float32 by {self.difference:.1e} at most, over {self.images} "
+            f"predictions differ from the run's in float32 by {self.difference:.1e} at most, over {self.images} "
             f"{self.what} (limit {LIMIT:.0e}){own}"
         )
 
@@ -83,17 +87,23 @@ def take_sample(folder: Path, artifact: Artifact, run: Mapping[str, Any]) -> Sam
     with tempfile.TemporaryDirectory(prefix="zoo-export-") as name, _images(folder, artifact, run, Path(name)) as found:
         table, images, rows, what = found
         exact = replace(artifact, recipe=replace(artifact.recipe, precision="fp32"))
-        cpu = torch.device("cpu")
-        wanted, _ = Pipeline(exact, cpu, None).probabilities(table, images, rows)
+        wanted = _predicted(exact, table, images, rows)
         rounding = 0.0
         if artifact.recipe != exact.recipe:
-            rounding = _apart(Pipeline(artifact, cpu, None).probabilities(table, images, rows)[0], wanted)
+            rounding = _apart(_predicted(artifact, table, images, rows), wanted)
         covariates = None
         if artifact.covariates is not None:
             whole, _, _ = Covariates.load(artifact.covariates, artifact.imputers).complete(table.take(rows))
             covariates = raw_columns(Covariates.load(artifact.covariates, artifact.imputers).encoder.schema, whole)
         pixels = images.pixels(rows).to(served_dtype(artifact))
-    return Sample(images=pixels, covariates=covariates, wanted=wanted, rounding=rounding, what=what)
+    own: dict[str, Any] = {"rounding": rounding, "what": what, "tasks": artifact.tasks}
+    return Sample(images=pixels, covariates=covariates, wanted=wanted, **own)
+
+
+def _predicted(artifact: Artifact, table: Table, images: Images, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+    """What a run predicts, comparable."""
+    found, _ = Pipeline(artifact, torch.device("cpu"), None).predictions(table, images, rows)
+    return {task.name: comparable(task, found[task.name], softmax=True) for task in artifact.tasks}
 
 
 @contextmanager
@@ -159,7 +169,7 @@ def check(loaded: Loaded, sample: Sample, batch: int | None, *, logits: bool) ->
         found.append(_outputs(loaded, replace(sample, images=sample.images[:1], covariates=_first(sample)), 1))
     worst = 0.0
     for outputs in found:
-        shares = {task: each.double().softmax(1) if logits else each.double() for task, each in outputs.items()}
+        shares = {task.name: comparable(task, outputs[task.name], softmax=not logits) for task in sample.tasks}
         wanted = {task: each[: len(shares[task])] for task, each in sample.wanted.items()}
         worst = max(worst, _apart(shares, wanted))
     held = Check(difference=worst, rounding=sample.rounding, images=len(sample.images), what=sample.what)
@@ -186,6 +196,6 @@ def _outputs(loaded: Loaded, sample: Sample, batch: int) -> dict[str, Tensor]:
 
 
 def _apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """The largest difference of any probability; infinite where one is no number."""
+    """The largest difference of anything predicted; infinite where one is no number."""
     apart = torch.cat([(one[task] - other[task]).abs().flatten() for task in other])
     return float(apart.max()) if bool(apart.isfinite().all()) else math.inf

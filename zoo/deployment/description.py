@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.data.covariates import CovariateEncoder
 from zoo.deployment.libraries import Origin
+from zoo.deployment.outputs import describe_output
 from zoo.deployment.served import served_dtype
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
@@ -27,7 +28,7 @@ def describe(
     run: Mapping[str, Any],
     kind: str,
     batch: int | None,
-    gives: str,
+    softmax: bool,
     version: str,
 ) -> dict[str, Any]:
     """The description as JSON values.
@@ -38,7 +39,7 @@ def describe(
         run: the content of `run.json`, of which a run of an early release may lack parts.
         kind: `torch`, `onnx` or `safetensors`; the last holds no normalisation, so its images are normalised outside.
         batch: number of images, or None for any.
-        gives: `probabilities` or `logits`.
+        softmax: whether probabilities come out, or logits.
         version: of backbone-zoo.
     """
     view = artifact.model.view
@@ -63,10 +64,7 @@ def describe(
             **{name: getattr(view.input, name) for name in ("size", "resize", "crop", "interpolation", "mean", "std")},
             "normalised_inside": kind != "safetensors",
         },
-        "output": {
-            task.name: {"gives": gives, "shape": [batch or "batch", task.outputs], "classes": list(task.classes)}
-            for task in artifact.tasks
-        },
+        "output": {task.name: describe_output(task, softmax=softmax, batch=batch) for task in artifact.tasks},
     }
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.covariates import CovariateEncoder, CovariateSchema
+from zoo.deployment.outputs import served_output
 from zoo.errors import ZooError
 from zoo.run.artifact import Artifact
 from zoo.run.saved_imputers import of_kind
@@ -63,11 +64,11 @@ def served_dtype(artifact: Artifact) -> torch.dtype:
 
 
 class ServedModel(nn.Module):
-    """Normalisation, backbone, heads, the correction of the logits, softmax: what `zoo predict` does after decoding.
+    """Normalisation, backbone, heads, correction of the logits, probabilities: what `zoo predict` does after decoding.
 
     Args:
         artifact: the run; its model is used, not copied.
-        softmax: whether probabilities come out, or corrected logits.
+        softmax: whether probabilities come out, or corrected logits; numbers come out in their own units.
 
     Attributes:
         tasks: names in the order of the outputs.
@@ -82,6 +83,7 @@ class ServedModel(nn.Module):
         self.network = artifact.model
         self.softmax = softmax
         self.tasks = tuple(task.name for task in artifact.tasks)
+        self.kinds = artifact.tasks
         self.register_buffer("mean", torch.tensor(spec.zero).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(spec.spread).view(1, -1, 1, 1))
         self.encode = CovariateInput(CovariateEncoder.from_json(artifact.covariates)) if artifact.covariates else None
@@ -91,7 +93,7 @@ class ServedModel(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, covariates: Tensor | None = None) -> dict[str, Tensor]:
-        """Probabilities or logits float32 (B, K) by task.
+        """Probabilities or logits float32 (B, K), or numbers (B, 1), by task.
 
         Args:
             images: uint8 or float32 (B, channels, H, W), see `served_dtype`; decoded, resized, cropped, without holes.
@@ -100,7 +102,7 @@ class ServedModel(nn.Module):
         encoded = None if self.encode is None or covariates is None else self.encode(covariates)
         logits = self.network.logits((images.float() - self.mean) / self.std, encoded)
         found = {name: logits[name] + self.get_buffer(f"bias{place}") for place, name in enumerate(self.tasks)}
-        return {name: values.softmax(dim=1) for name, values in found.items()} if self.softmax else found
+        return {task.name: served_output(task, found[task.name], softmax=self.softmax) for task in self.kinds}
 
 
 def merge_adapters(model: nn.Module) -> None:

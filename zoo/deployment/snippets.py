@@ -64,7 +64,7 @@ def use(description: Mapping[str, Any], kind: str, file: str, *, beside: bool) -
         second = ", torch.from_numpy(covariates)" if covariates else ""
         return (
             f"import torch\n\nserved = torch.export.load({file!r}).module()\n"
-            f"found = served(torch.from_numpy(images){second})  # a dict: by output, (B, classes)"
+            f"found = served(torch.from_numpy(images){second})  # a dict: by output, (B, columns)"
         )
     return _tensors(description, file, beside=beside)
 
@@ -74,7 +74,7 @@ def _onnx(file: str, *, covariates: bool) -> str:
     return (
         f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({file!r})\n"
         "names = [output.name for output in session.get_outputs()]\n"
-        f"found = dict(zip(names, session.run(names, {feed})))  # by output, (B, classes)"
+        f"found = dict(zip(names, session.run(names, {feed})))  # by output, (B, columns)"
     )
 
 
@@ -100,4 +100,4 @@ network.load_state_dict({held})
 mean, std = torch.tensor({list(prepared["mean"])}), torch.tensor({list(prepared["std"])})
 with torch.inference_mode():
     normalised = (torch.from_numpy(images) / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
-    found = network(normalised)  # {"pooled features (B, width)" if beside else "logits (B, classes)"}"""
+    found = network(normalised)  # {"pooled features (B, width)" if beside else "logits (B, columns)"}"""

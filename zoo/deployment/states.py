@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.deployment.graphs import Loaded
 from zoo.deployment.libraries import Origin, build_own
+from zoo.deployment.outputs import served_output
 from zoo.deployment.served import ServedModel
 from zoo.run.artifact import Artifact
 
@@ -80,12 +81,17 @@ def _as_classifier(served: ServedModel, artifact: Artifact, origin: Origin) -> t
 
 
 def _folded(served: ServedModel, artifact: Artifact) -> tuple[Tensor, Tensor]:
-    """Weight (K, width) and bias (K) of the linear head, its standardisation and the correction of logits included."""
+    """Weight (K, width) and bias (K) of the linear head, its standardisation and the correction of logits included.
+
+    Those of a number give it in its own units.
+    """
     heads = artifact.model.heads
     layer = next(part for part in heads.heads[0].modules() if isinstance(part, nn.Linear))
     weight = layer.weight.detach().double() / heads.standardise.std.double()
     bias = served.get_buffer("bias0").double() - weight @ heads.standardise.mean.double()
-    return weight.float(), (bias if layer.bias is None else bias + layer.bias.detach().double()).float()
+    bias = bias if layer.bias is None else bias + layer.bias.detach().double()
+    task = artifact.tasks[0]
+    return (task.scale * weight).float(), (task.scale * bias + task.center).float()
 
 
 @torch.no_grad()
@@ -94,6 +100,7 @@ def _differs(served: ServedModel, network: nn.Module, artifact: Artifact) -> str
     spec = artifact.model.view.input
     images = torch.randn((2, spec.channels, *spec.size), generator=torch.Generator().manual_seed(0))
     wanted = served.network.logits(images)[served.tasks[0]] + served.get_buffer("bias0")
+    wanted = served_output(artifact.tasks[0], wanted, softmax=False)
     found = network(images)
     if isinstance(found, Tensor) and found.shape == wanted.shape:
         apart = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6))
@@ -111,17 +118,18 @@ def write_state(state: State, path: Path, description: Mapping[str, Any]) -> Non
 def config_of(artifact: Artifact, origin: Origin, state: State, description: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON beside the tensors: what timm's `local-dir:` reads, and under `backbone-zoo` the description."""
     spec, task = artifact.model.view.input, artifact.tasks[0]
-    classes = [] if state.why else list(task.classes)
+    outputs = 0 if state.why else task.outputs
+    classes = list(task.classes) if outputs == len(task.classes) else []
     side = min(spec.size)
     # timm divides, and rounds down what it gets.
     share = side / spec.resize if int(side / (side / spec.resize)) == spec.resize else side / (spec.resize + 1e-6)
     return {
         "architecture": origin.architecture,
-        "num_classes": len(classes),
+        "num_classes": outputs,
         "label_names": classes,
         "model_args": dict(origin.arguments),
         "pretrained_cfg": {
-            "num_classes": len(classes),
+            "num_classes": outputs,
             "input_size": [spec.channels, *spec.size],
             "mean": list(spec.mean),
             "std": list(spec.std),

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from zoo.config import TrainConfig
-from zoo.errors import ZooError
+from zoo.errors import OptionError, ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.job import Job
 from zoo.jobs.options import AUTO
@@ -25,6 +25,7 @@ from zoo.jobs.trials import Trials
 from zoo.metrics.choice import LOWER_IS_BETTER
 from zoo.metrics.paired import Paired, paired
 from zoo.report.scores import words
+from zoo.specs import Task
 from zoo.training.strategy import bound_target
 
 PLAIN = "none"
@@ -71,7 +72,7 @@ def settled(job: Job, before: Sequence[Mapping[str, Any]] = ()) -> Job:
 
     Raises:
         DataError: a class has too few training rows, or groups are too large, to be cross-validated.
-        OptionError: a target that there is not, or one that is named twice.
+        OptionError: a target that there is not, one that is named twice, or one that is not of one class a row.
     """
     chosen = list(before)
     for option in job.config.imbalance if not before else ():
@@ -80,9 +81,18 @@ def settled(job: Job, before: Sequence[Mapping[str, Any]] = ()) -> Job:
             others = (*named(job.config), *_options(job, chosen))
             # Refused before anything is computed where it cannot be, as for a target that there is not.
             with_strategies(job, (*others, option_for(job, target, PLAIN)))
+            _refuse_other_kinds(next(task for task in job.data.tasks if task.name == target))
             chosen.append(job.group.once(partial(_choice, job, target, others)))
     found = with_strategies(job, (*named(job.config), *_options(job, chosen)))
     return replace(found, chosen=tuple(chosen), found=(*job.found, *map(_decision, chosen)))
+
+
+def _refuse_other_kinds(task: Task) -> None:
+    if task.kind != "classification":
+        raise OptionError(
+            f"--imbalance auto tries strategies for targets of one class a row, and {task.name} is {task.kind}; name a "
+            f"strategy, or leave it out",
+        )
 
 
 def _options(job: Job, chosen: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -95,7 +105,7 @@ def _decision(choice: Mapping[str, Any]) -> Decision:
 
 def _choice(job: Job, target: str, others: Sequence[str]) -> dict[str, Any]:
     """What is chosen for a target, with all that was tried; JSON values."""
-    asked = job.config.metric
+    asked = job.data.chooser.metrics[target]
     metric = INSTEAD if asked in LOWER_IS_BETTER else asked
     trials = Trials(job, target, others)
     texts = [PLAIN, *CANDIDATES, *([f"threshold(metric={metric})"] if metric in TUNED else [])]
@@ -110,7 +120,7 @@ def _choice(job: Job, target: str, others: Sequence[str]) -> dict[str, Any]:
                 if text == PLAIN:
                     raise
                 left_out[text] = str(error).splitlines()[0]
-    found = _judged(job, trials, metric, scored)
+    found = _judged(job, trials, (metric, asked), scored)
     why = f"{found['why']}; left out: {', '.join(left_out)}" if left_out else found["why"]
     return found | {"target": target, "left_out": left_out, "why": why}
 
@@ -130,7 +140,9 @@ def _scores(
     return found
 
 
-def _judged(job: Job, trials: Trials, metric: str, scored: Mapping[str, list[float]]) -> dict[str, Any]:
+def _judged(job: Job, trials: Trials, metrics: tuple[str, str], scored: Mapping[str, list[float]]) -> dict[str, Any]:
+    """By the first of two metrics; the other one chooses the best epoch."""
+    metric, asked = metrics
     means = {text: statistics.fmean(values) for text, values in scored.items()}
     order = sorted(scored, key=lambda text: -means[text])
 
@@ -150,8 +162,8 @@ def _judged(job: Job, trials: Trials, metric: str, scored: Mapping[str, list[flo
         for text in order
     }
     how = f"{words(metric)}, cross-validated over {len(trials.folds)} folds of the training rows"
-    if metric != job.config.metric:
-        how += f" (not by {words(job.config.metric)}, by which plain training is best)"
+    if metric != asked:
+        how += f" (not by {words(asked)}, by which plain training is best)"
     if job.config.freeze != "head" or job.config.augment.strip() != "none":
         how += ", with the head alone on features of the backbone as it is and images as they are"
     why = [f"{how}: {_text(tried[take])}"]

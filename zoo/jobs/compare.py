@@ -73,7 +73,7 @@ def compare(data: str | Path, *, backbone: str, **options: Any) -> Comparison:
     for name in options:
         if name not in known:
             raise ZooError(f"compare has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "covariate")
+    several = ("imbalance", "impute", "target", "task", "covariate", "task_weight", "channels")
     given: dict[str, Any] = {
         name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()
     }
@@ -92,7 +92,13 @@ def run_compare(config: CompareConfig, reporter: Reporter) -> Comparison:
     """
     texts = expressions(config)
     key, tasks = known_data(_train(config))
-    check_metric(config.metric, tasks[0].classes)
+    first = tasks[0]
+    if first.kind != "classification":
+        raise OptionError(
+            f"zoo compare tries strategies for the first target, of one class a row, and {first.name} is {first.kind}; "
+            "name another one first, with --target"
+        )
+    check_metric(config.metric, first.classes)
     seeds = range(config.seed, config.seed + config.seeds)
     cells = [_cell(config, text, seed, key) for seed in seeds for text in texts]
     try:

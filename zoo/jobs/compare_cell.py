@@ -44,7 +44,7 @@ def try_strategy(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def _figures(job: Job, fitted: Fitted) -> dict[str, Any]:
     held, task, data = held_out(job, artifact_of(job, fitted), fitted.prefix), job.data.tasks[0], job.data
     counts = data.view.statistics(task.name).counts
-    found = score(held.probabilities, held.labels, held.splits, [task])[task.name]
+    found = score(held.predicted, held.targets, held.splits, [task])[task.name]
     return {
         "scores": {split: _flat(own) for split, own in found.items()},
         "undefined": {split: own["undefined"] for split, own in found.items()},

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from zoo.config import TrainConfig
+from zoo.data.label_policy import Pseudo
+from zoo.data.label_policy import parse_policy as parse_label_policy
 from zoo.errors import ZooError
 from zoo.jobs.options import NO_VIEWS
 from zoo.model.load import one_head
@@ -47,7 +49,10 @@ def course_of(
             "heads of the other targets would go on with it; train one --target"
         )
     breaks = sorted({each for program in programs.values() for each in program.breaks(config.epochs)})
-    whole = [part for interval in intervals for part in _cut(interval, breaks)]
+    pseudo = _pseudo_begins(config)
+    cuts = sorted({*breaks, *([pseudo] if pseudo else [])})
+    whole = [part for interval in intervals for part in _cut(interval, cuts)]
+    whole = [replace(each, restart=True, pseudo=True) if each.start == pseudo else each for each in whole]
     for _, program in tails:
         assert program.tail is not None  # noqa: S101  chosen so
         stop = config.epochs + program.tail.epochs
@@ -65,6 +70,20 @@ def course_of(
     if config.views is not None and config.augment.strip() == "none" and not changed:
         raise ZooError(NO_VIEWS)
     return found
+
+
+def _pseudo_begins(config: TrainConfig) -> int | None:
+    """The epoch with which pseudo-labels begin, or None."""
+    asked = parse_label_policy(config.missing_labels)
+    if not isinstance(asked, Pseudo):
+        return None
+    begins = asked.begins(config.epochs)
+    if not begins:
+        raise ZooError(
+            f"--missing-labels {config.missing_labels}: of {config.epochs} epochs none would come before, or none "
+            "after, the labels are given; raise --epochs, or say another start"
+        )
+    return begins
 
 
 def _cut(interval: Interval, breaks: Sequence[int]) -> Iterator[Interval]:
@@ -149,6 +168,8 @@ def _refuse_fitters(config: TrainConfig, course: Course) -> None:
     special = "--sweep" if config.sweep else f"--fitter {config.fitter}"
     last = next(iter(course.answers[-1].values()))
     names = " and ".join(answer.name for answer in course.answers[-1].values() if answer.name)
+    if any(each.pseudo for each in course.intervals):
+        names = "--missing-labels pseudo"
     if special != "--fitter adamw" and len(course.intervals) > 1:
         raise ZooError(f"{special} fits heads once, and {names} divides the run into parts; leave out {special}")
     if special != "--fitter adamw" and last.head_fitter:

@@ -16,21 +16,33 @@ from zoo.data.band_statistics import with_statistics
 from zoo.data.bands import check_nodata, file_bands, pixel_type
 from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema, missing_cells
-from zoo.data.drop_rows import drop_rows
+from zoo.data.drop_rows import DropRows, drop_rows
 from zoo.data.hole_counts import count_holes
 from zoo.data.images import Images
 from zoo.data.ingest import ingest
-from zoo.data.labels import check_classes, encode_targets, fix_tasks, label_counts, label_holes
+from zoo.data.label_policy import Policy, Pseudo, incomplete, parse_policy
+from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes, unknown_labels
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
+from zoo.data.tasks import check_complete, fix_tasks
 from zoo.errors import DataError, OptionError
 from zoo.jobs.image_holes import hole_columns, refuse_needless, refuse_unknown_channels, told
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
-from zoo.metrics.choice import check_defined
+from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.run.covariates import Covariates, Imputing, parse_imputing
 from zoo.run.filling import ORDER, Filling
-from zoo.specs import HOLE_KINDS, CovariateColumns, Holes, InputSpec, Target, Task, TrainView, parse_assignment
+from zoo.specs import (
+    HOLE_KINDS,
+    CovariateColumns,
+    Holes,
+    InputSpec,
+    Target,
+    Task,
+    TrainView,
+    parse_assignment,
+    parse_kinds,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +53,7 @@ class Prepared:
         table: all rows, those with bad files included; positions elsewhere are positions in it.
         encoded: covariates float32 (N, C) of every row, or None.
         filled: holes filled, by covariate.
+        chooser: which metrics choose the best epoch.
         filling: what fills pixels and channels; it did so in `images`.
         normalised: which channels are normalised by the training rows, in a sentence; empty where none is.
         warnings: sentences for the report.
@@ -57,9 +70,22 @@ class Prepared:
     covariates: Covariates | None
     encoded: torch.Tensor | None
     filled: Mapping[str, int]
+    chooser: Chooser
     filling: Filling
     normalised: str
     warnings: tuple[str, ...]
+
+    @property
+    def labelled(self) -> int:
+        """How many training rows have a label of some target."""
+        return len(self.teaching)
+
+    @property
+    def teaching(self) -> torch.Tensor:
+        """Positions int64 (N,) of the training rows that have a label of some target."""
+        train = torch.from_numpy(self.splits.train)
+        known = [target.mask[train] for target in self.targets.values()]
+        return train[torch.stack([mask if mask.ndim == 1 else mask.any(dim=1) for mask in known]).any(dim=0)]
 
 
 def read(config: TrainConfig, parent: Parent | None = None) -> Table:
@@ -68,6 +94,7 @@ def read(config: TrainConfig, parent: Parent | None = None) -> Table:
     table = read_table(
         config.data,
         **(parent.roles(config) if parent else roles),
+        kinds=parent.kinds(config) if parent else parse_kinds(config.task),
         group=config.group,
         weight=config.weight,
         split=config.split,
@@ -103,22 +130,28 @@ def prepare(
     room = make_room(cache)
     refuse_needless(images, asked.calls)
     bad = _usable(config, table, images, parent.filling if parent else Filling.planned(asked.calls))
+    policy = parse_policy(config.missing_labels)
     shares: dict[str, Any] = {"test": config.test_fraction, "val": config.val_fraction, "seed": config.seed}
+    shares["keep_unlabelled"] = isinstance(policy, Pseudo)
     known = parent.known(images.digests) if parent else None
     splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
+    splits, gone = _without_incomplete(table, splits, policy)
     seen = fix_tasks(table, splits.train)
+    if parent is None:
+        check_complete(table, seen, splits.train)
     tasks, lacking = parent.extended(seen) if parent else (seen, ())
-    if label_holes(table)[splits.val, 0].all():
+    if label_holes(table)[splits.val].all():
+        names = " or ".join(repr(task.name) for task in tasks)
         raise DataError(
-            f"no validation row has a label of {tasks[0].name!r}, and one is needed to choose the best epoch: "
+            f"no validation row has a label of {names}, and one is needed to choose the best epoch: "
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
-    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table))
+    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table, tasks, policy))
     used = np.concatenate([splits.train, splits.val, splits.test])
     targets = encode_targets(table, tasks, used)
-    chooser = targets[tasks[0].name].take(torch.from_numpy(splits.val))
-    check_defined(config.metric, chooser.value[chooser.mask], tasks[0].classes, "the validation rows")
+    held = {name: target.take(torch.from_numpy(splits.val)) for name, target in targets.items()}
+    chooser = make_chooser(config.metric, tasks, held)
     before = parent.covariates if parent else None
     schema = before.encoder.schema if before else fix_schema(table, splits.train)
     raw, said = columns(table.take(splits.train), schema) if schema else (None, ())
@@ -149,11 +182,14 @@ def prepare(
         covariates=covariates,
         encoded=encoded,
         filled=filled,
+        chooser=chooser,
         filling=filling,
         normalised=normalised,
         warnings=(
             *warnings,
+            *chooser.said,
             *dropped,
+            *gone,
             *said,
             *told(images, splits, filling),
             *_copies(images, splits),
@@ -197,18 +233,35 @@ def _without_holed(table: Table, splits: Splits, asked: Imputing) -> tuple[Split
     return replace(splits, train=train), (said,)
 
 
+def _without_incomplete(table: Table, splits: Splits, policy: Policy) -> tuple[Splits, tuple[str, ...]]:
+    """The splits without the training rows that `--missing-labels drop` leaves out, and a sentence about them."""
+    if not isinstance(policy, DropRows):
+        return splits, ()
+    mend = 'Let them teach what they can with --missing-labels mask, or raise the caps: "drop(max=1, max_class=1)"'
+    train, said = drop_rows(table, splits.train, incomplete(table)[splits.train], policy, "labels", mend)
+    return replace(splits, train=train), (said,)
+
+
 def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ...]:
     """The tasks with those of their classes that training has, in their order."""
     pairs = zip(tasks, seen, strict=True)
     return tuple(replace(task, classes=tuple(c for c in task.classes if c in own.classes)) for task, own in pairs)
 
 
-def _unlabelled(table: Table) -> tuple[str, ...]:
+def _unlabelled(table: Table, tasks: tuple[Task, ...], policy: Policy) -> tuple[str, ...]:
     missing = label_holes(table).sum(axis=0)
-    return tuple(
-        f"{count} of {len(table)} rows have no label of {name!r}; they teach and measure nothing of it"
+    others = "they teach and measure the other targets alone" if len(missing) > 1 else "they are left out"
+    if isinstance(policy, Pseudo):
+        others = "those that train may get pseudo-labels"
+    said = [
+        f"{count} of {len(table)} rows have no label of {name!r}; {others}"
         for name, count in zip(table.roles.targets, missing, strict=True)
         if count
+    ]
+    unknown = ((task.name, name, count) for task in tasks for name, count in unknown_labels(table, task).items())
+    return *said, *(
+        f"{count} of {len(table)} rows do not say whether {name!r} is among their {own!r}"
+        for own, name, count in unknown
     )
 
 
@@ -246,7 +299,12 @@ def holes_json(data: Prepared) -> list[dict[str, Any]]:
     unread = np.zeros(len(table), dtype=bool)
     unread[list(held.files)] = True
     missing |= {table.roles.image: unread, **hole_columns(data.images, table.roles.image)}
-    return count_holes(table, data.tasks[0], data.splits, missing)
+    first, *others = data.tasks
+    own = {first.name: missing.pop(first.name)} if others else {}
+    return [
+        *(count_holes(table, others[0], data.splits, own) if own else ()),
+        *count_holes(table, first, data.splits, missing),
+    ]
 
 
 def refuse_unused(options: Sequence[str]) -> None:
@@ -275,7 +333,7 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
         "licence": table.licence,
         "notes": list(table.notes),
         "roles": {name: getattr(table.roles, name) for name in table.roles.__slots__},
-        "tasks": [{"name": task.name, "kind": task.kind, "classes": list(task.classes)} for task in data.tasks],
+        "tasks": [task.to_json() for task in data.tasks],
         "splits": {
             "train": len(data.splits.train),
             "val": len(data.splits.val),
@@ -285,6 +343,7 @@ def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
         },
         "counts": label_counts(table, data.tasks, data.splits),
         "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, missing, strict=True)},
+        "unknown_labels": {task.name: unknown_labels(table, task) for task in data.tasks if task.kind == "multilabel"},
         "rows_with_holes": {kind: data.holes.count(kind) for kind in HOLE_KINDS},
         "holes": holes_json(data),
         "bad_files": [

@@ -21,7 +21,7 @@ def drawn(job: Job, data: Data) -> Data:
         if answer.sampler is not None:
             labels = hard_labels(data.targets[task.name].take(data.train))
             rows = answer.sampler(labels, last, generator_for(job.config.seed, last, "order"))
-            verify_shift(answer.name, answer.sampler_shift, labels, labels[rows], task.outputs)
+            verify_shift(answer.name, answer.sampler_shift, labels, labels[rows], len(task.classes))
         if answer.resamplers:
             data = resampled(data, task.name, answer, job.model.heads, job.config.seed, _one_hot(job))
     return data

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from zoo.config import EvaluateConfig
-from zoo.data.labels import label_texts
+from zoo.data.labels import encode_targets, foreign_labels, label_texts, natural_order
 from zoo.data.table import Table, read_table, with_targets
 from zoo.errors import DataError
-from zoo.jobs.inference import Inference, image_column, start
+from zoo.jobs.inference import Inference, image_column, start, target_kinds
 from zoo.jobs.outcome import score
 from zoo.jobs.progress import Reporter
 from zoo.run.artifact import Artifact, load_artifact
@@ -72,11 +73,14 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
     )
     labels = _labels(table, artifact.tasks)
     rows, which = _rows(config, inference, labels)
-    probabilities, said = inference.probabilities(rows, config.prior)
+    predicted, said = inference.predictions(rows, config.prior)
     held = {name: [texts[row] for row in rows] for name, texts in labels.items()}
-    found = score(probabilities, held, ["scored"] * len(rows), artifact.tasks)
+    targets = {
+        name: target.take(torch.from_numpy(rows)) for name, target in encode_targets(table, artifact.tasks).items()
+    }
+    found = score(predicted, targets, ["scored"] * len(rows), artifact.tasks)
     if config.out is not None:
-        frame = prediction_frame(table, rows, probabilities, artifact.tasks, labels=held)
+        frame = prediction_frame(table, rows, predicted, artifact.tasks, labels=held)
         write_whole(Path(config.out), frame.write_csv())
     metrics = {task: splits["scored"] for task, splits in found.items() if "scored" in splits}
     dropped = (f"{len(inference.dropped)} files could not be used and were left out",) if inference.dropped else ()
@@ -91,6 +95,7 @@ def _table(config: EvaluateConfig, artifact: Artifact) -> Table:
         config.data,
         image=image_column(config.run, config.data, config.image),
         targets=targets,
+        kinds=target_kinds(artifact.tasks, config.data, config.target),
     )
     if len(table.roles.targets) != len(own):
         raise DataError(f"the run has the targets {', '.join(own)}; name as many columns with --target")
@@ -104,7 +109,7 @@ def _labels(table: Table, tasks: Sequence[Task]) -> dict[str, list[str | None]]:
     found = {}
     for task in tasks:
         texts = label_texts(table, task.name)
-        foreign = sorted({text for text in texts if text is not None} - set(task.classes))
+        foreign = natural_order(foreign_labels(task, texts, range(len(texts))))
         if foreign:
             raise DataError(
                 f"{table.name} has classes that the run does not know: {', '.join(foreign)}; "

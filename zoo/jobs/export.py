@@ -15,6 +15,7 @@ from zoo.deployment.checking import Check, Sample, check, take_sample
 from zoo.deployment.description import describe
 from zoo.deployment.graphs import Loaded, load_onnx, load_torch, require_onnx, trace, write_onnx, write_torch
 from zoo.deployment.libraries import Origin, origin_of
+from zoo.deployment.outputs import kind_of_output
 from zoo.deployment.served import ServedModel, merge_adapters, served_dtype
 from zoo.deployment.states import config_of, load_state, state_of, write_state
 from zoo.errors import RunError, ZooError
@@ -157,7 +158,7 @@ def _job(config: ExportConfig, kind: str, batch: int | None, artifact: Artifact,
         run=record,
         kind=kind,
         batch=batch,
-        gives="probabilities" if softmax else "logits",
+        softmax=softmax,
         version=__version__,
     )
     return _Job(kind=kind, batch=batch, artifact=artifact, served=served, origin=origin, description=description)
@@ -204,8 +205,8 @@ def _graph(job: _Job, path: Path) -> tuple[Callable[[], Loaded], str]:
     if job.kind == "torch":
         write_torch(program, path, job.description)
         return lambda: load_torch(path), ""
-    gives = "probabilities" if job.served.softmax else "logits"
-    names = {task: f"{task}.{gives}" for task in job.served.tasks}
+    softmax = job.served.softmax
+    names = {task.name: f"{task.name}.{kind_of_output(task, softmax=softmax)}" for task in job.artifact.tasks}
     write_onnx(program, path, names, job.description)
     return lambda: load_onnx(path, names), ""
 

@@ -23,6 +23,7 @@ from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.moving import Watch
 from zoo.jobs.planning import Plan, choose, make_plan, plan_again, plan_json, recipe_before
+from zoo.jobs.pseudo import Labels, label_rows, pseudo_decisions, with_labels
 from zoo.jobs.resume import Checkpoints, Resumed
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.tails import begin_tail, check_tail, end_tail, put_back, tail_optimiser
@@ -39,6 +40,7 @@ from zoo.training.inputs import Inputs
 from zoo.training.loop import Data, Fit, NonFiniteLossError, Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
+from zoo.training.task_weights import describe, learned_weights, parse_weights
 
 NAMED_FILES = 8
 """So many files of a step are named in a message."""
@@ -97,6 +99,23 @@ class _Trained:
     decisions: tuple[Decision, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What an interval begins with.
+
+    Attributes:
+        state: of training where it was interrupted; None where it was not.
+        plan: by which it was trained before that, JSON values.
+        before: how the frozen part computed in the interval before.
+        labels: pseudo-labels, where an earlier interval, or this one before it was interrupted, has given them.
+    """
+
+    state: State | None
+    plan: Mapping[str, Any] | None
+    before: Recipe | None
+    labels: Labels | None
+
+
 def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     """Plan, compute what is computed once, and train, for each interval; choose how features are computed at inference.
 
@@ -116,15 +135,17 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         resumed.check(job)
     state, around = (resumed.state, resumed.around) if resumed else (None, {})
     parts = [_Part.from_json(each) for each in around.get("parts", ())]
+    labels: Labels | None = around.get("pseudo")
     # One optimiser holds every parameter from the first step on, and goes on with its moments from phase to phase.
     alone = len(job.intervals) == 1 and job.policy.head_alone
     optimiser = None if alone else optimiser_of(job)
     with deterministic(job.config.deterministic):
         for number in range(len(parts), len(job.intervals)):
             own = replace(job, interval=number)
-            checkpoints.around = {"parts": [asdict(part) for part in parts]}
+            checkpoints.around = {"parts": [asdict(part) for part in parts], "pseudo": labels}
             before = Recipe(**parts[-1].recipe) if parts and parts[-1].recipe else None
-            part, plan, frozen, rates, after = _interval(own, optimiser, checkpoints, state, around.get("plan"), before)
+            begun = _Begun(state=state, plan=around.get("plan"), before=before, labels=labels)
+            part, plan, frozen, rates, after, labels = _interval(own, optimiser, checkpoints, begun)
             parts.append(part)
             state, around = None, {}
         optimiser = None  # nothing that it remembers is asked for again, and it may be large
@@ -133,6 +154,8 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         # The processes beside the first one have nothing to predict.
         recipe, later = _at_inference(own, plan) if job.group.first else (Recipe(), ())
         closing = time.perf_counter() - began
+    learned = learned_weights(job.model.heads)
+    job.model.heads.weigh_tasks(False)
     computed, there = sum(part.computed for part in parts), sum(part.there for part in parts)
     done = Decision(what="rows through the frozen part", choice=f"{computed} computed", why=f"{there} were there")
     tuned = tuple(
@@ -144,7 +167,15 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
     return Fitted(
         fit=_joined([part.fit for part in parts]),
         recipe=recipe,
-        decisions=(*decisions, *merged, *((done,) if computed + there else ()), *later, *tuned),
+        decisions=(
+            *decisions,
+            *merged,
+            *((done,) if computed + there else ()),
+            *later,
+            *tuned,
+            *_weighed(job, learned),
+            *pseudo_decisions(job, labels or {}),
+        ),
         afterwards=after,
         rates=rates,
         seconds={
@@ -160,26 +191,40 @@ def fit(job: Job, resumed: Resumed | None = None) -> Fitted:
         trained=tuple(part.trained for part in parts),
         lora=lora,
         prefix=plan.prefix if plan.boundary.whole and recipe == plan.prefix.recipe else None,
+        task_weights=learned,
+        pseudo=labels or {},
     )
+
+
+def _weighed(job: Job, learned: Mapping[str, float]) -> tuple[Decision, ...]:
+    """How much each target counted, where not all alike."""
+    given = parse_weights(job.config.task_weight)
+    if not given and not learned:
+        return ()
+    why = "learned from how uncertain the network is of each; of the epoch that was kept" if learned else "as given"
+    return (Decision(what="weights of the targets", choice=describe(learned or given, job.data.tasks), why=why),)
 
 
 def _interval(
     job: Job,
     optimiser: torch.optim.Optimizer | None,
     checkpoints: Checkpoints,
-    state: State | None,
-    planned: Mapping[str, Any] | None,
-    before: Recipe | None,
-) -> tuple[_Part, Plan, Frozen, Rates, Afterwards]:
-    """Freeze, plan, compute and train one interval; from `state`, by the plan `planned`, where it was interrupted.
+    begun: _Begun,
+) -> tuple[_Part, Plan, Frozen, Rates, Afterwards, Labels | None]:
+    """Freeze, plan, compute and train one interval; pseudo-labels are given here where it is this one that begins them.
 
-    `before` is how the frozen part computed in the interval before.
+    Args:
+        job: the run, in this interval.
+        optimiser: of the whole model; None where a head is fitted on features alone.
+        checkpoints: keep the state.
+        begun: what it goes on from.
     """
     started = time.perf_counter()
+    state, labels = begun.state, begun.labels
     put_back(job, state)
     frozen = freeze_parts(job.model, job.model.view, job.policy, "backbone.", batchnorm=job.batchnorm)
     begin_tail(job)
-    plan = _planned(job, planned, before)
+    plan = _planned(job, begun.plan, begun.before)
     checkpoints.around = {**checkpoints.around, "plan": plan_json(plan)}
     ready = time.perf_counter()
     earlier, ahead = keep_ahead(job, plan)
@@ -193,6 +238,11 @@ def _interval(
     rates = rates_of(job, cached=plan.boundary.whole)
     if tail is not None:
         optimiser = tail_optimiser(job, rates)
+    if labels is None and job.intervals[job.interval].pseudo:
+        labels = _given_labels(job, plan, inputs, rates)
+        checkpoints.around = {**checkpoints.around, "pseudo": labels}
+    if labels is not None:
+        job = with_labels(job, labels)
     watch = None if plan.boundary.whole and optimiser is None else Watch(job, frozen)
     trained = _train(job, plan, inputs, rates, optimiser, checkpoints, state, watch)
     found = trained.fit
@@ -218,7 +268,15 @@ def _interval(
         recipe=asdict(plan.prefix.recipe) if plan.chosen else None,
     )
     end_tail(job)
-    return part, plan, frozen, rates, trained.after
+    return part, plan, frozen, rates, trained.after, labels
+
+
+def _given_labels(job: Job, plan: Plan, inputs: Inputs, rates: Rates) -> Labels:
+    """Pseudo-labels by the model as it is."""
+    data, settings = data_of(job, inputs), settings_of(job, plan, rates)
+    with suffix_of(job, plan, translated=False) as suffix:
+        trainer = Trainer(job.model, job.model.heads, suffix, data, job.data.tasks, job.answers, settings)
+        return label_rows(job, trainer, kept_views=plan.views is not None)
 
 
 def _planned(job: Job, kept: Mapping[str, Any] | None, before: Recipe | None) -> Plan:
@@ -360,7 +418,7 @@ def data_of(job: Job, inputs: Inputs) -> Data:
         inputs=inputs,
         covariates=data.encoded,
         targets=data.targets,
-        train=torch.from_numpy(data.splits.train),
+        train=data.teaching,
         val=torch.from_numpy(data.splits.val),
     )
 

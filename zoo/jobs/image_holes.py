@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from zoo.data.detect import ABSENT, ALPHA, CONSTANT, STATED, TRANSPARENT, UNIFORM, ZERO
 from zoo.data.hole_store import FLAGS, partial_holes
 from zoo.data.images import Images
-from zoo.data.splits import NAMES, Splits
+from zoo.data.split_words import NAMES
+from zoo.data.splits import Splits
 from zoo.errors import DataError
 from zoo.run.filling import Filling
 from zoo.specs import Call

@@ -26,7 +26,7 @@ from zoo.run.files import read_json
 from zoo.run.filling import Filling
 from zoo.run.pipeline import Pipeline
 from zoo.run.prior import with_prior
-from zoo.specs import InputSpec, Layout
+from zoo.specs import InputSpec, Layout, TargetKind, Task
 
 BadFiles = Literal["stop", "drop"]
 
@@ -50,15 +50,15 @@ class Inference:
     said: tuple[str, ...]
     reporter: Reporter
 
-    def probabilities(
+    def predictions(
         self, rows: NDArray[np.int64], prior: str | None = None
     ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """Class probabilities (N, K) of `rows` by task, and sentences about surprises.
+        """What is predicted of `rows` by task, see `Pipeline.predictions`, and sentences about surprises.
 
-        With a `prior`, as of `zoo.run.prior.with_prior`, they are those under that prior.
+        With a `prior`, as of `zoo.run.prior.with_prior`, class probabilities are those under that prior.
         """
         with self.reporter.bar("predicting", "images") as progress:
-            found, said = self.pipeline.probabilities(self.table, self.images, rows, progress)
+            found, said = self.pipeline.predictions(self.table, self.images, rows, progress)
         said = (*self.said, *said)
         if prior is None:
             return found, said
@@ -84,6 +84,28 @@ def with_file_bands(spec: InputSpec, names: Sequence[str], layout: Layout | None
         raise DataError("the run reads ordinary pictures; leave out --channels and --layout")
     named = file_bands(names, spec.bands) if names else spec.file_bands
     return replace(spec, file_bands=named, layout=layout or spec.layout)
+
+
+def target_kinds(tasks: Sequence[Task], data: str, columns: Sequence[str]) -> dict[str, TargetKind]:
+    """The kinds of the columns of some data that hold the targets of a run, one class a row left out.
+
+    Args:
+        tasks: of the run.
+        data: the folder, the file, or the name of the data set.
+        columns: that the user names, in the order of the tasks or by their names; empty for the run's own names.
+    """
+    own = [task.name for task in tasks]
+    names = list(columns) or (["label"] if Path(data).expanduser().is_dir() else own)
+    if set(names) == set(own):
+        names = own
+    if len(names) != len(own):
+        return {}  # the caller says so
+    found = {name: TargetKind(kind=task.kind, names=_names(task)) for name, task in zip(names, tasks, strict=True)}
+    return {name: kind for name, kind in found.items() if kind.kind != "classification"}
+
+
+def _names(task: Task) -> tuple[str, ...]:
+    return task.classes if task.joined or task.kind == "ordinal" else ()
 
 
 def start(

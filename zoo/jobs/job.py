@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Augmenter, by_class
+from zoo.data.labels import label_strata
 from zoo.features.choose import Decision
 from zoo.features.prefix import Prefix, Recipe
 from zoo.group import ALONE, Group
@@ -96,9 +97,13 @@ class Job:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Classes of the first target on the training rows, -1 where unknown."""
-        target = self.data.targets[self.data.tasks[0].name]
-        found: NDArray[np.int64] = torch.where(target.mask, target.value, -1).numpy()[self.data.splits.train]
+        """Classes of the first target on training rows, or what rows are drawn by where it has none; -1: unknown."""
+        task, train = self.data.tasks[0], self.data.splits.train
+        if not task.hard:
+            texts, names = label_strata(self.data.table, task.name)
+            return np.array([names.index(text) if (text := texts[row]) is not None else -1 for row in train])
+        target = self.data.targets[task.name]
+        found: NDArray[np.int64] = torch.where(target.mask, target.value, -1).numpy()[train]
         return found
 
 
@@ -118,6 +123,8 @@ class Fitted:
         verified: how often a frozen tensor was compared with what it was when its interval began.
         trained: of each interval, how many numbers trained and at which rates; JSON values.
         afterwards: what strategies did to the trained model.
+        pseudo: pseudo-labels by target, see `zoo.jobs.pseudo`; empty for none.
+        task_weights: factors on the targets' losses that were learned, of the epoch that was kept; empty for none.
     """
 
     fit: Fit
@@ -134,3 +141,5 @@ class Fitted:
     problems: tuple[str, ...] = ()
     lora: Lora | None = None
     prefix: Prefix | None = None
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    pseudo: Mapping[str, Any] = field(default_factory=dict)

@@ -10,9 +10,9 @@ from importlib.metadata import version
 import torch
 
 from zoo.config import TrainConfig
-from zoo.data.labels import fix_tasks
 from zoo.data.splits import make_splits
 from zoo.data.table import Table
+from zoo.data.tasks import fix_tasks
 from zoo.jobs.data import read
 from zoo.registry.digest import package_digest
 from zoo.registry.plugins import Plugin

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
 from zoo.data.bands import check_nodata, wanted_bands
+from zoo.data.label_policy import parse_policy
 from zoo.errors import ZooError
 from zoo.group import started_with
-from zoo.metrics.choice import check_metric
+from zoo.metrics.chooser import split_option
+from zoo.metrics.kinds import check_metric_name
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.run.covariates import parse_imputing
-from zoo.specs import Call, FreezeSchedule, bind, parse_options, parse_schedule
+from zoo.specs import Call, FreezeSchedule, TaskKind, bind, parse_kinds, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.optimiser import RATE_FACTORS, parse_optimiser
 from zoo.training.schedule import parse_curve
 from zoo.training.strategy import bound_target
+from zoo.training.task_weights import parse_weights
 
 AUTO = "auto"
 """As a strategy: one is chosen."""
@@ -39,7 +43,9 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
             "go on from a finished run"
         )
     _check_numbers(config)
-    check_metric(config.metric)
+    _check_metric(config)
+    if parse_weights(config.task_weight) and config.task_weights == "learned":
+        raise ZooError("--task-weights learned finds the weights itself; leave out --task-weight, or learned")
     schedule = parse_schedule(config.freeze)
     if schedule.policy is not None and schedule.policy.lora is not None:
         require_peft()
@@ -53,6 +59,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
     head = one_head(config.head or DEFAULT_HEAD)
     bind(head, HEADS.of_call(head).parameters)
     parse_imputing(config.impute)
+    parse_policy(config.missing_labels)
     if config.channels:
         wanted_bands(config.channels)
     else:
@@ -71,6 +78,19 @@ def _check_strategies(config: TrainConfig, text: str) -> None:
         bind(call, STRATEGIES.of_call(call).parameters)
     if text.strip() == AUTO and not config.cache:
         raise ZooError("--imbalance auto tries strategies on features that are computed once; leave out --no-cache")
+
+
+def _check_metric(config: TrainConfig) -> None:
+    """Refuse kinds of targets that there are not, and a metric that no target can have."""
+    named = parse_kinds(config.task)
+    if config.metric is None:
+        return
+    kinds: list[TaskKind] = [each.kind for each in named.values()]
+    if config.start is not None:
+        kinds = list(get_args(TaskKind))  # the run says what its targets are
+    elif not named or not named.keys() >= set(config.target):
+        kinds.insert(0, "classification")
+    check_metric_name(split_option(config.metric)[1], kinds)
 
 
 def _check_engine(config: TrainConfig, schedule: FreezeSchedule) -> None:

@@ -16,13 +16,13 @@ from zoo.data.labels import natural_order
 from zoo.data.table import Table, with_targets
 from zoo.errors import DataError, ZooError
 from zoo.features.choose import Decision
-from zoo.jobs.inference import image_column
+from zoo.jobs.inference import image_column, target_kinds
 from zoo.model.grow import grow_heads
 from zoo.model.network import FineTuneModel
 from zoo.run.covariates import Covariates
 from zoo.run.filling import Filling
 from zoo.run.uses import uses_of
-from zoo.specs import Call, Task, TrainView
+from zoo.specs import Call, TargetKind, Task, TrainView, parse_kinds
 from zoo.training.strategy import Answer
 
 
@@ -70,6 +70,19 @@ class Parent:
             "image": image_column(self.folder, config.data, config.image),
             "targets": config.target or (() if folder else tuple(task.name for task in self.tasks)),
         }
+
+    def kinds(self, config: TrainConfig) -> dict[str, TargetKind]:
+        """What the targets are: what the run learned them as.
+
+        Raises:
+            ZooError: `--task` says otherwise.
+        """
+        found = target_kinds(self.tasks, config.data, config.target)
+        for name, kind in parse_kinds(config.task).items():
+            own = found.get(name, TargetKind())
+            if kind.kind != own.kind or kind.names not in ((), own.names):
+                raise ZooError(f"--task {name}={kind}: {self.folder} learned it as {own}; leave it out")
+        return found
 
     def fitted(self, table: Table) -> Table:
         """The table with the run's targets in their order and with its covariates alone; its notes say what is other.
@@ -124,6 +137,10 @@ class Parent:
         """
         tasks, lacking = [], []
         for own, found in zip(self.tasks, seen, strict=True):
+            if own.kind == found.kind and own.kind in ("regression", "ordinal"):
+                # Numbers keep the units in which the head speaks, and between ranks there is no room for others.
+                tasks.append(replace(own, low=_least(own.low, found.low), high=_most(own.high, found.high)))
+                continue
             if own.kind != found.kind or not set(own.classes) & set(found.classes):
                 raise DataError(
                     f"{self.folder} learned {own.name} = {', '.join(own.classes)} ({own.kind}), and the training rows "
@@ -185,3 +202,11 @@ class Parent:
                 why = "they stand behind the run's own, and their part of the head begins as in a new one"
                 found.append(Decision(what=f"new classes of {task.name}", choice=", ".join(new), why=why))
         return (*found, *self.said)
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else min(one, other)
+
+
+def _most(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)

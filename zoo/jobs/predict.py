@@ -75,8 +75,8 @@ def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
         channels=config.channels,
         layout=config.layout,
     )
-    probabilities, said = inference.probabilities(inference.rows, config.prior)
-    frame = prediction_frame(inference.table, inference.rows, probabilities, inference.artifact.tasks)
+    predicted, said = inference.predictions(inference.rows, config.prior)
+    frame = prediction_frame(inference.table, inference.rows, predicted, inference.artifact.tasks)
     if config.out is not None:
         write_whole(Path(config.out), frame.write_csv())
     dropped = {str(table.frame[table.roles.image][row]): reason for row, reason in inference.dropped.items()}

@@ -14,6 +14,7 @@ import torch
 
 from zoo.jobs.data import data_json
 from zoo.jobs.job import Fitted, Job
+from zoo.jobs.pseudo import pseudo_json
 from zoo.model.batchnorm import batch_norms
 from zoo.model.freeze import Frozen
 from zoo.probe import device_name
@@ -22,6 +23,7 @@ from zoo.run.provenance import plugins_of
 from zoo.specs import Task
 from zoo.training.fitters.record import HeadFit
 from zoo.training.strategy import Answer
+from zoo.training.task_weights import parse_weights
 
 LIBRARIES = ("backbone-zoo", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 
@@ -79,12 +81,13 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
         },
         "decisions": [asdict(decision) for decision in fitted.decisions],
         "imbalance": _imbalance_json(job, fitted),
+        "pseudo_labels": pseudo_json(fitted.pseudo),
         "chosen_strategies": list(job.chosen),
         "imputation": _imputation(job),
         "training": {
             "epochs": job.config.epochs,
             "best_epoch": fitted.fit.best_epoch,
-            "metric": job.config.metric,
+            "metric": str(job.data.chooser),
             "best_value": fitted.fit.best_value,
             "optimiser": _fitter(job, fitted),
             "schedule": _schedule(job),
@@ -103,6 +106,11 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
             "mixup": job.config.mixup,
             "cutmix": job.config.cutmix,
             "patience": job.config.patience,
+            "task_weights": {
+                "how": job.config.task_weights,
+                "weights": dict(fitted.task_weights)
+                or {task.name: parse_weights(job.config.task_weight).get(task.name, 1.0) for task in job.data.tasks},
+            },
             "epochs_run": len(fitted.fit.history),
             "rows_per_second": round(fitted.fit.rows_per_second, 1),
         },

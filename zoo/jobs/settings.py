@@ -12,6 +12,7 @@ from zoo.specs import Phase, Timeline
 from zoo.training.loop import Settings
 from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_optimiser
 from zoo.training.schedule import parse_curve
+from zoo.training.task_weights import parse_weights
 
 
 def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapted: bool) -> tuple[float, float]:
@@ -27,6 +28,8 @@ def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapt
     if cached and heads.one_layer:
         # One layer on fixed features bears a larger step than layers behind layers, most of all a linear one.
         default = min(1e-2, 12.8 / heads.width) if heads.linear else 3e-3
+        if any(task.kind == "regression" for task in heads.tasks):
+            default = min(default, 3e-3)  # the squares of a few large errors make steps noisy
     factor = RATE_FACTORS.get(parse_optimiser(config.optimiser).call.name, 1.0)
     # Adapters begin at zero and bear about ten times the rate that all weights do (Schulman 2025, "LoRA Without
     # Regret"); with the usual 2e-4 to 1e-3 of language models this is the upper end.
@@ -35,7 +38,7 @@ def learning_rates(config: TrainConfig, heads: TaskHeads, *, cached: bool, adapt
 
 def rates_of(job: Job, *, cached: bool) -> Rates:
     """Learning rates and penalties: what was asked for, else by the size of the data and the kind of the head."""
-    config, heads, rows = job.config, job.model.heads, len(job.data.splits.train)
+    config, heads, rows = job.config, job.model.heads, job.data.labelled
     # A Gaussian prior on the weights. Of a linear head such that logits of standardised features have a standard
     # deviation of 2: it does as well as a logistic regression whose strength was tuned (README, "The head"). Other
     # heads have no such formula: a variance of 0.1 a weight gave the lowest validation loss of a perceptron on ELPV,
@@ -90,5 +93,6 @@ def settings_of(job: Job, plan: Plan, rates: Rates) -> Settings:
         mixup=config.mixup if plan.mode == "whole" else 0.0,
         cutmix=config.cutmix if plan.mode == "whole" else 0.0,
         patience=config.patience,
+        task_weights=parse_weights(config.task_weight),
         group=job.group,
     )

@@ -32,6 +32,7 @@ from zoo.jobs.options import check_options
 from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan, recipe_before
 from zoo.jobs.progress import Reporter
+from zoo.jobs.pseudo import check_pseudo
 from zoo.jobs.record import Outcome
 from zoo.jobs.resume import Resumed, drop_options, finished, write_options
 from zoo.jobs.statistics import settle
@@ -47,6 +48,7 @@ from zoo.run.artifact import OPTIONS, claim, clear
 from zoo.run.files import read_json
 from zoo.specs import BackboneView, Call, Interval
 from zoo.training.strategy import bound_target, programs
+from zoo.training.task_weights import check_weights, parse_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "covariate", "channels")
+    several = ("imbalance", "impute", "target", "task", "covariate", "task_weight", "channels")
     return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
 
 
@@ -222,6 +224,7 @@ def start_job(
     parent = read_parent(config)
     table = read(config, parent)
     _refuse_unknown_targets(config, table)
+    check_weights(parse_weights(config.task_weight), table.roles.targets, learned=config.task_weights == "learned")
     group, device = join_group(pick_device(config.device))
     if claimed and group.first:
         claim(config.out, overwrite=config.overwrite)
@@ -237,6 +240,8 @@ def start_job(
     if parent is None:
         view = replace(view, input=data.images.spec)
     said = programs(named(config), [data.view.statistics(task.name) for task in data.tasks])
+    _refuse_smoothing(config, data)
+    check_pseudo(config, data)
     course = course_of(config, intervals, said, parent.model.heads.call if parent else head)
     if parent:
         parent.check_counted(data.tasks, data.view, course.answers[0])
@@ -245,6 +250,7 @@ def start_job(
         feature_of(view, config.features, course.head)
     clock.lap("read")
     model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, course.head)
+    model.heads.weigh_tasks(config.task_weights == "learned")
     batchnorm = settle(config, data, model, device, reporter)
     group.copy(model.buffers())
     if batchnorm == "recalibrate":
@@ -295,6 +301,13 @@ def _refuse_unknown_targets(config: TrainConfig, table: Table) -> None:
         if target is not None and target not in table.roles.targets:
             targets = ", ".join(table.roles.targets)
             raise OptionError(f"no target {target!r}; the targets are {targets}", text=option, column=0)
+
+
+def _refuse_smoothing(config: TrainConfig, data: Prepared) -> None:
+    if config.label_smoothing and all(task.kind in ("regression", "ordinal") for task in data.tasks):
+        raise ZooError(
+            "--label-smoothing spreads labels over classes, and no target of this run has such; leave it out"
+        )
 
 
 def _refuse_random(view: BackboneView, intervals: Sequence[Interval], config: TrainConfig) -> None:

@@ -124,6 +124,7 @@ def _on_features(job: Job) -> Job:
     config = replace(
         job.config,
         freeze="head",
+        missing_labels="mask",
         augment="none",
         views=None,
         mixup=0.0,

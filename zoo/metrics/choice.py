@@ -35,8 +35,8 @@ METRICS = (
 OF_CLASS = ("recall", "precision", "f1", "roc_auc", "pr_auc")
 """What may choose it of one class, named as in `recall(crack)`."""
 
-LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
-"""The metrics of which the smallest value is the best; of all others it is the largest."""
+LOWER_IS_BETTER = frozenset({"log_loss", "ece", "nmse", "rmse", "mae", "rank_mae", "macro_rank_mae"})
+"""The metrics of any kind of task of which the smallest value is the best; of all others it is the largest."""
 
 
 def check_metric(name: str, classes: Sequence[str] | None = None) -> tuple[str, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,10 @@ from zoo.registry.guard import fault, guarded, view_fault
 from zoo.registry.lookup import HEADS
 from zoo.registry.plugins import Plugin
 from zoo.specs import BackboneView, Call, HeadRecord, Task, bind
+
+NUMBERS_PRIOR = 4.0
+"""How much stronger weights of numbers are held than those of classes: logits are expected to have a standard deviation
+of 2, standardised numbers one of 1."""
 
 STATISTICS_ROWS = 64
 """Rows that feature statistics are learned from at once: tokens in double precision take a megabyte a row."""
@@ -63,7 +67,11 @@ class TaskHeads(nn.Module):
         takes: `vector` or `tokens`; covariates are joined to each token.
         linear: whether every head is one linear layer, dropout before it or not.
         one_layer: whether no head has more than one matrix of weights.
+        log_variances: (T,), of each task, where a run learns how much each counts in its loss; no part of a finished
+            model. None where nothing of that is learned.
     """
+
+    log_variances: nn.Parameter | None
 
     def __init__(self, tasks: Sequence[Task], width: int, *, covariates: int = 0, head: Call | None = None) -> None:
         """Build the heads.
@@ -86,6 +94,7 @@ class TaskHeads(nn.Module):
         self.heads = nn.ModuleList(
             _built(home, record, width + covariates, task.outputs, parameters) for task in self.tasks
         )
+        self.register_parameter("log_variances", None)
         self.linear = all(_is_linear(head) for head in self.heads)
         self.one_layer = all(sum(p.ndim > 1 for p in head.parameters()) <= 1 for head in self.heads)
 
@@ -101,22 +110,32 @@ class TaskHeads(nn.Module):
             joined = torch.cat([joined, columns], dim=-1)
         return {task.name: head(joined) for task, head in zip(self.tasks, self.heads, strict=True)}
 
-    def penalty(self, strength: float) -> Tensor:
-        """Half of `strength` times the squared norm of the weight matrices; biases are free.
+    def weigh_tasks(self, learned: bool) -> None:
+        """Begin to learn how much each task counts, all alike at first; or forget it."""
+        zeros = torch.zeros(len(self.tasks), device=self.standardise.mean.device)
+        self.log_variances = nn.Parameter(zeros) if learned else None
 
-        Covariates stand beside many more features; their weights are held in the proportion of their number, so that
-        a few that say much are not drowned.
+    def penalty(self, strength: float) -> Tensor:
+        """Half of `strength` times the squared norm of the weight matrices, of numbers `NUMBERS_PRIOR` times that.
+
+        Biases are free. Covariates stand beside many more features; their weights are held in the proportion of their
+        number, so that a few that say much are not drowned.
         """
         squares: list[Tensor] = []
-        for parameter in self.heads.parameters():
-            if parameter.ndim > 1 and self.covariates and parameter.shape[1] == self.width + self.covariates:
-                own = parameter[:, self.width :].square().sum() * (self.covariates / self.width)
-                squares += [parameter[:, : self.width].square().sum(), own]
-            elif parameter.ndim > 1:
-                squares.append(parameter.square().sum())
+        for task, head in zip(self.tasks, self.heads, strict=True):
+            own = [part for parameter in head.parameters() if parameter.ndim > 1 for part in self._squares(parameter)]
+            squares += [part * NUMBERS_PRIOR for part in own] if task.kind == "regression" else own
         # Summed in Python: stacking a handful of numbers costs more than adding them, and this runs in every step.
         total = sum(squares[1:], squares[0]) if squares else torch.zeros((), device=self.standardise.mean.device)
         return 0.5 * strength * total
+
+    def _squares(self, parameter: Tensor) -> Iterator[Tensor]:
+        """The squared norm of a matrix, in parts."""
+        if self.covariates and parameter.shape[1] == self.width + self.covariates:
+            yield parameter[:, : self.width].square().sum()
+            yield parameter[:, self.width :].square().sum() * (self.covariates / self.width)
+        else:
+            yield parameter.square().sum()
 
     @torch.no_grad()
     def fold(self) -> bool:

@@ -6,11 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-OF_CLASS = ("recall", "precision", "f1", "roc_auc", "pr_auc")
+OF_CLASS = {
+    "classification": ("recall", "precision", "f1", "roc_auc", "pr_auc"),
+    "ordinal": ("recall", "precision", "f1", "rank_mae"),
+    "multilabel": ("recall", "precision", "f1", "roc_auc", "ap"),
+}
+"""What is said of each class, rank or label, by kind of task."""
+
+CLASS_WORDS = {"classification": "class", "ordinal": "rank", "multilabel": "label", "regression": "range"}
+"""What rows are counted by, by kind of task."""
+
 POOR = 0.5
 """Recall or precision below which a bar is in the colour of mistakes: more are missed, or wrong, than right."""
 
 S = TypeVar("S")
+
+
+def kind_of(report: Mapping[str, Any]) -> str:
+    """The kind of task that a report is of; those of early versions do not say, and are of classes."""
+    return str(report.get("kind", "classification"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +46,7 @@ class ClassRow(Generic[S]):
     Attributes:
         shown: values by `OF_CLASS`.
         bars: recall and precision, where they are defined.
-        chance: the PR AUC of guessing.
+        chance: its share of the rows, which is the PR AUC of guessing.
         poorest: whether it has the lowest F1 of those with rows.
     """
 
@@ -49,18 +63,18 @@ def class_rows(report: Mapping[str, Any], show: Callable[[str, str], S]) -> list
     """The table of classes in their order.
 
     Args:
-        report: as `ClassificationMetrics.to_json` gives it.
+        report: as `zoo.metrics.kinds.report` gives it, of a task with classes.
         show: a class's value of `OF_CLASS` as the page writes it, from the names of both.
     """
     last = _poorest(report)
     return [
         ClassRow(
             name=name,
-            shown=[show(name, part) for part in OF_CLASS],
+            shown=[show(name, part) for part in OF_CLASS[kind_of(report)]],
             bars=_bars(scores),
             support=scores["support"],
             predicted=scores["predicted"],
-            chance=scores["support"] / report["rows"],
+            chance=scores["support"] / max(1, scores.get("rows", report["rows"])),
             poorest=name == last,
         )
         for name, scores in report["per_class"].items()
@@ -99,18 +113,21 @@ def _poorest(report: Mapping[str, Any]) -> str | None:
 
 
 def poorest(report: Mapping[str, Any]) -> str:
-    """A sentence about the class with the lowest F1 of those with rows; empty where all have the same."""
-    name = _poorest(report)
+    """A sentence about the class with the lowest F1 of those with rows; empty where all have the same, or none is."""
+    name = _poorest(report) if "per_class" in report else None
     if name is None:
         return ""
-    scores, position = report["per_class"][name], report["classes"].index(name)
-    row = report["confusion"][position]
+    scores = report["per_class"][name]
+    hits = round(scores["recall"] * scores["support"])
     low, high = scores["recall_interval"]
-    found = f"{row[position]} of {scores['support']} rows found (95 % interval {low:.3f} to {high:.3f})"
+    found = f"{hits} of {scores['support']} rows found (95 % interval {low:.3f} to {high:.3f})"
     right = "never predicted"
     if scores["precision"] is not None:
-        right = f"{row[position]} of {scores['predicted']} rows taken for it right ({scores['precision']:.0%})"
-    return f"{name}, F1 {scores['f1']:.3f}; {found}{_instead(report, name, row)}; {right}"
+        right = f"{hits} of {scores['predicted']} rows taken for it right ({scores['precision']:.0%})"
+    instead = ""
+    if "confusion" in report:
+        instead = _instead(report, name, report["confusion"][report["classes"].index(name)])
+    return f"{name}, F1 {scores['f1']:.3f}; {found}{instead}; {right}"
 
 
 def _instead(report: Mapping[str, Any], name: str, row: list[int]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from zoo.report.pictures import data_uri, reliability_diagram, training_curves
+from zoo.report.classes import CLASS_WORDS
+from zoo.report.pictures import data_uri, range_diagram, reliability_diagram, training_curves
 from zoo.report.scores import SPLITS, task_section, words
 
 BAD_FILES_SHOWN = 20
@@ -22,8 +23,8 @@ class Mistake:
 
     Attributes:
         image: its path, as the table has it.
-        true, predicted: names of classes.
-        probability: what the model gave the predicted class.
+        true, predicted: names of classes, or numbers.
+        probability: what the model gave the predicted class; None of a number.
         thumbnail: a small JPEG or PNG file.
         task: where there are several.
     """
@@ -31,7 +32,7 @@ class Mistake:
     image: str
     true: str
     predicted: str
-    probability: float
+    probability: float | None
     thumbnail: bytes
     task: str = ""
 
@@ -46,7 +47,7 @@ def render_report(
 
     Args:
         run: the content of `run.json`; every key beyond `backbone`, `data`, `freeze` and `training` may be absent.
-        metrics: by task and split (`val` and perhaps `test`), as `ClassificationMetrics.to_json` gives them. Without
+        metrics: by task and split (`val` and perhaps `test`), as `zoo.metrics.kinds.report` gives them. Without
             a test split the page says that its figures are of the rows that chose the epoch.
         history: a row per epoch; see `zoo.report.pictures.training_curves`.
         mistakes: the most confident first.
@@ -64,7 +65,10 @@ def render_report(
             training=training,
             facts=_facts(run),
             tasks=tasks,
-            reliability={task.name: reliability_diagram(task.calibration) for task in tasks},
+            reliability={task.name: reliability_diagram(task.calibration) for task in tasks if task.calibration},
+            numbers={task.name: range_diagram(task.ranges) for task in tasks if task.ranges},
+            class_words=CLASS_WORDS,
+            kinds={task["name"]: task.get("kind", "classification") for task in run["data"].get("tasks", [])},
             counts=_counts(run["data"]),
             intervals=_intervals(run["freeze"]),
             panels=training_curves(history, training.get("best_epoch"), _borders(run["freeze"])),

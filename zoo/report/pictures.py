@@ -37,12 +37,12 @@ def training_curves(
     """Losses, validation metrics and the learning rate over epochs; a panel without any value is left out.
 
     Args:
-        history: a row per epoch: `epoch`, `train_loss`, `val_loss`, `<task>/<metric>` and `learning_rate`; a value may
-            be None.
+        history: a row per epoch: `epoch`, `train_loss`, `val_loss`, `<task>/<metric>`, perhaps `mean` of these, and
+            `learning_rate`; a value may be None.
         best_epoch: marked by a dashed line.
         borders: epochs after which something else trains, marked by dotted lines.
     """
-    metrics = dict.fromkeys(key for row in history for key in row if "/" in key)
+    metrics = dict.fromkeys(key for row in history for key in row if "/" in key or key == "mean")
     wanted = (
         ("Loss", LOSSES),
         ("Metrics of the validation rows", {key: _words(key) for key in metrics}),
@@ -110,6 +110,25 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
     dress(axes)
     axes.set_xlabel("probability of the predicted class", fontsize=9)
     axes.set_ylabel("share that is right", fontsize=9)
+    return svg(figure)
+
+
+def range_diagram(ranges: Sequence[Mapping[str, Any]]) -> Markup:
+    """Predicted against true numbers, by groups of rows of about the same value.
+
+    Args:
+        ranges: means `true` and `predicted` of each, and `low` and `high`, between which most of its predictions lie.
+    """
+    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    x, y, low, high = ([each[key] for each in ranges] for key in ("true", "predicted", "low", "high"))
+    ends = [min([*x, *low]), max([*x, *high])]
+    axes.plot(ends, ends, color=GREY, lw=1, ls="--", zorder=0)
+    axes.vlines(x, low, high, color=COLOURS[0], lw=1.6, alpha=0.5)
+    axes.plot(x, y, "o", color=COLOURS[0], ms=5, zorder=3)
+    dress(axes)
+    axes.set_xlabel("true value", fontsize=9)
+    axes.set_ylabel("predicted", fontsize=9)
     return svg(figure)
 
 

@@ -7,27 +7,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.report.classes import ClassRow, class_rows, poorest
+from zoo.report.classes import OF_CLASS, ClassRow, class_rows, kind_of, poorest
 from zoo.report.confusion import Cell, Confusion, confusions, matrix
 
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
-SUMMARY = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "weighted_f1",
-    "macro_precision",
-    "macro_recall",
-    "g_mean",
-    "mcc",
-    "roc_auc",
-    "pr_auc",
-    "log_loss",
-    "ece",
-)
+HEADLINE = {
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"),
+    "multilabel": ("map", "roc_auc", "macro_f1", "subset_accuracy"),
+    "ordinal": ("quadratic_kappa", "rank_mae", "accuracy", "balanced_accuracy"),
+    "regression": ("mae", "rmse", "r2", "spearman"),
+}
+"""The main figures of each kind of task."""
+
+SUMMARY = {
+    "classification": (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "weighted_f1",
+        "macro_precision",
+        "macro_recall",
+        "g_mean",
+        "mcc",
+        "roc_auc",
+        "pr_auc",
+        "log_loss",
+        "ece",
+    ),
+    "multilabel": ("map", "roc_auc", "macro_f1", "micro_f1", "label_accuracy", "subset_accuracy", "log_loss"),
+    "ordinal": (
+        "quadratic_kappa",
+        "rank_mae",
+        "macro_rank_mae",
+        "accuracy",
+        "balanced_accuracy",
+        "log_loss",
+    ),
+    "regression": ("mae", "rmse", "nmse", "bias", "r2", "spearman"),
+}
+"""All figures of each kind of task."""
+
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 WORDS = {
     "f1": "F1",
+    "micro_f1": "micro F1",
+    "map": "mAP",
+    "ap": "AP",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "nmse": "squared error / variance",
+    "r2": "R²",
+    "spearman": "Spearman",
+    "rank_mae": "ranks off",
+    "macro_rank_mae": "ranks off, mean over ranks",
+    "quadratic_kappa": "quadratic kappa",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
     "g_mean": "G-mean",
@@ -58,8 +90,8 @@ class Footnotes:
 
     def show(self, value: float | None, name: str, reason: str | None, bounds: Sequence[float] | None = None) -> Shown:
         """The value to three places, or `undefined`; `reason` becomes a footnote about `name`."""
-        text = "undefined" if value is None else f"{value:.3f}"
-        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else None
+        text = "undefined" if value is None else shown(value)
+        interval = f"{shown(bounds[0])} to {shown(bounds[1])}" if bounds else None
         if reason is None:
             return Shown(text=text, interval=interval)
         sentence = f"{name}: {reason}"
@@ -73,19 +105,23 @@ class TaskSection:
     """All that the page says about the scores of one task.
 
     Attributes:
+        kind: of task.
         split: the held-out rows that the headline, classes and matrix are about: test, or else val.
         poorest: a sentence about the class with the lowest F1; empty where all have the same.
         headline: (words, value) of the main figures.
         summary: (words, a value for each split) of every figure.
         intervals: how the intervals of `split` were made.
-        classes: the rows of the table of classes.
-        calibration: the bins of `split`, as JSON values.
+        classes: the rows of the table of classes, ranks or labels; empty of numbers.
+        columns: words over the values in it.
+        calibration: the bins of `split`, as JSON values; empty where there are no classes.
+        ranges: of numbers, what was predicted by value, as JSON values.
         matrix: rows of cells; empty where there are too many classes.
         confusions: the most frequent ones, where the matrix is empty.
         notes: the footnotes in their order.
     """
 
     name: str
+    kind: str
     split: str
     rows: int
     splits: tuple[str, ...]
@@ -94,7 +130,9 @@ class TaskSection:
     summary: list[tuple[str, list[Shown]]]
     intervals: str
     classes: list[ClassRow[Shown]]
+    columns: list[str]
     calibration: Sequence[Mapping[str, Any]]
+    ranges: Sequence[Mapping[str, Any]]
     matrix: list[list[Cell]]
     confusions: list[Confusion]
     notes: list[str]
@@ -105,20 +143,29 @@ class TaskSection:
         return self.split == "test"
 
 
+def shown(value: float) -> str:
+    """A figure as people read it: three places, of large ones four digits."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
 def words(name: str) -> str:
-    """A metric's name for people; one of a class, such as `f1(crack)`, keeps the class as it is."""
+    """A metric's name for people; one of a class, such as `f1(crack)`, keeps the class, `TARGET:METRIC` the target."""
+    if ":" in name.partition("(")[0]:
+        return name
     found = re.fullmatch(r"(\w+)(\(.*\))", name, flags=re.DOTALL)
     metric, own = (found[1], found[2]) if found else (name, "")
     return WORDS.get(metric, metric.replace("_", " ")) + own
 
 
 def task_section(name: str, by_split: Mapping[str, Mapping[str, Any]]) -> TaskSection:
-    """The section of a task from its reports by split, as `ClassificationMetrics.to_json` gives them."""
+    """The section of a task from its reports by split, as `zoo.metrics.kinds.report` gives them."""
     splits = tuple(split for split in SPLITS if split in by_split)
     split = "test" if "test" in by_split else splits[-1]
-    held, notes = by_split[split], Footnotes()
-    summary = [(words(metric), [_shown(by_split[key], metric, notes, key) for key in splits]) for metric in SUMMARY]
-    names, counts = held["classes"], held["confusion"]
+    held, notes, kind = by_split[split], Footnotes(), kind_of(by_split[split])
+    summary = [
+        (words(metric), [_shown(by_split[key], metric, notes, key) for key in splits]) for metric in SUMMARY[kind]
+    ]
+    names, counts = held.get("classes", []), held.get("confusion", [])
     few = len(names) <= LARGEST_MATRIX
 
     def show(own: str, part: str) -> Shown:
@@ -129,16 +176,19 @@ def task_section(name: str, by_split: Mapping[str, Mapping[str, Any]]) -> TaskSe
 
     return TaskSection(
         name=name,
+        kind=kind,
         split=split,
         rows=held["rows"],
         splits=splits,
         poorest=poorest(held),
-        headline=[(words(metric), _shown(held, metric, notes, split)) for metric in HEADLINE],
+        headline=[(words(metric), _shown(held, metric, notes, split)) for metric in HEADLINE[kind]],
         summary=summary,
         intervals=held["intervals"]["how"],
-        classes=class_rows(held, show),
-        calibration=held["calibration"],
-        matrix=matrix(names, counts) if few else [],
+        classes=class_rows(held, show) if names else [],
+        columns=[words(part) for part in OF_CLASS[kind]] if names else [],
+        calibration=held.get("calibration", []),
+        ranges=held.get("ranges", []),
+        matrix=matrix(names, counts) if few and counts else [],
         confusions=[] if few else confusions(names, counts),
         notes=notes.reasons,
     )

@@ -132,7 +132,7 @@ def serialise(artifact: Artifact) -> bytes:
         "backbone": model.view.name,
         "weights": artifact.tag,
         "licence": model.view.licence,
-        "tasks": [{"name": t.name, "kind": t.kind, "classes": t.classes} for t in artifact.tasks],
+        "tasks": [task.to_json() for task in artifact.tasks],
         "preprocessing": {name: getattr(spec, name) for name in spec.__slots__},
         "feature": model.kind,
         "head": str(in_full(model.heads.call)),
@@ -214,10 +214,7 @@ def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Na
     view = with_plain(build_view(backbone, "none"), stated_plain(header))
     view = strip(adapt_input(view, size=spec.size, channels=spec.channels))
     view = replace(view, input=spec, weights=header["weights"], licence=header["licence"])
-    tasks = [
-        Task(name=task["name"], kind=task["kind"], classes=tuple(task["classes"]))
-        for task in json.loads(header["tasks"])
-    ]
+    tasks = [Task.from_json(task) for task in json.loads(header["tasks"])]
     head = one_head(header["head"])  # of runs of the first releases as it was typed
     head = replace(head, name=names.get(("head", head.name), head.name))
     columns = json.loads(header["covariate_columns"])

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.images import Images
+from zoo.data.label_sets import predicted_sets
 from zoo.data.table import Table
 from zoo.features.extract import extract, prefix_features
 from zoo.features.prefix import Prefix, weights_digest
-from zoo.metrics.classification import probabilities_of
+from zoo.metrics.predictions import THRESHOLD, predicted_ranks, predictions_of
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates
 from zoo.specs import Task
@@ -60,10 +61,12 @@ class Pipeline:
         return extract(self._prefix, images, rows, digest=self._digest, cache=self._cache, progress=progress)
 
     @torch.no_grad()
-    def probabilities(
+    def predictions(
         self, table: Table, images: Images, rows: NDArray[np.int64], progress: Progress | None = None
     ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """Class probabilities float64 (N, K) of `rows` by task, and sentences about surprises in their covariates.
+        """What is predicted of `rows` by task, and sentences about surprises in their covariates.
+
+        Float64, as `zoo.metrics.predictions.predictions_of` gives it: probabilities (N, K), or numbers (N, 1).
 
         Args:
             table: the rows' table.
@@ -80,7 +83,7 @@ class Pipeline:
         for task in self.artifact.tasks:
             bias = self.artifact.logit_bias.get(task.name)
             corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
-            found[task.name] = probabilities_of(corrected)
+            found[task.name] = predictions_of(task, corrected)
         return found, said
 
     def _logits(
@@ -107,18 +110,21 @@ def _shifted(progress: Progress | None, start: int, total: int) -> Progress | No
 def prediction_frame(
     table: Table,
     rows: NDArray[np.int64],
-    probabilities: Mapping[str, Tensor],
+    predictions: Mapping[str, Tensor],
     tasks: Sequence[Task],
     *,
     splits: Sequence[str] | None = None,
     labels: Mapping[str, Sequence[str | None]] | None = None,
 ) -> pl.DataFrame:
-    """Predictions as a table: image, split, and for each task its label, prediction, confidence and probabilities.
+    """Predictions as a table: image, split, and for each task its label, its prediction and what that comes from.
+
+    Of classes and ranks these are the confidence and the probability of each; of labels, of which those with a
+    probability of one half are predicted, the probability of each; of numbers nothing more.
 
     Args:
         table: the table that the rows are of.
         rows: int64 (N,).
-        probabilities: (N, K) by task.
+        predictions: by task, as `Pipeline.predictions` gives them.
         tasks: in the order of the columns.
         splits: name of the split of each row, where there are splits.
         labels: label of each row by task, None where unknown; a task without labels has no such column.
@@ -127,11 +133,22 @@ def prediction_frame(
     if splits is not None:
         data["split"] = list(splits)
     for task in tasks:
-        best = probabilities[task.name].max(dim=1)
         if labels is not None and task.name in labels:
             data[task.name] = list(labels[task.name])
-        data[f"{task.name}.predicted"] = [task.classes[index] for index in best.indices.tolist()]
-        data[f"{task.name}.confidence"] = best.values.tolist()
-        for index, name in enumerate(task.classes):
-            data[f"{task.name}.p({name})"] = probabilities[task.name][:, index].tolist()
+        data |= _columns(task, predictions[task.name])
     return pl.DataFrame(data, strict=False)
+
+
+def _columns(task: Task, predicted: Tensor) -> dict[str, Sequence[object]]:
+    """The columns of one task's predictions."""
+    name = task.name
+    if task.kind == "regression":
+        return {f"{name}.predicted": predicted[:, 0].tolist()}
+    shares: dict[str, Sequence[object]] = {
+        f"{name}.p({own})": predicted[:, index].tolist() for index, own in enumerate(task.classes)
+    }
+    if task.kind == "multilabel":
+        return {f"{name}.predicted": predicted_sets((predicted >= THRESHOLD).numpy(), task.classes), **shares}
+    best = predicted_ranks(predicted) if task.kind == "ordinal" else predicted.argmax(dim=1)
+    sure = predicted.gather(1, best[:, None])[:, 0].tolist()
+    return {f"{name}.predicted": [task.classes[index] for index in best.tolist()], f"{name}.confidence": sure, **shares}

@@ -37,21 +37,27 @@ def estimated(probabilities: Tensor, log_prior: Tensor) -> Tensor:
 def with_prior(
     probabilities: dict[str, Tensor], artifact: Artifact, option: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Probabilities by task for the prior that `option` names, and a sentence about each task.
+    """Predictions by task, those of classes for the prior that `option` names, and a sentence about each task.
 
     Args:
-        probabilities: float64 (N, K) by task, of a pipeline.
+        probabilities: by task, of a pipeline.
         artifact: of the run; says which prior its probabilities stand for.
         option: `em`, or the share of every class of the only target, as `{ok: 0.9, crack: 0.1}`.
 
     Raises:
-        ZooError: the run is too old to say, or shares that do not name its classes.
+        ZooError: the run has no classes or is too old to say, or shares that do not name its classes.
     """
     if not artifact.log_prior:
+        if not any(task.kind == "classification" for task in artifact.tasks):
+            raise ZooError("--prior corrects probabilities of classes, and no target of this run has classes")
         raise ZooError("this run was made by an earlier version, which did not save its class prior; train it again")
     known = None if option.strip() == "em" else _shares(option, artifact.tasks)
     found, said = {}, []
     for task in artifact.tasks:
+        if task.kind != "classification":
+            found[task.name] = probabilities[task.name]
+            said.append(f"{task.name} is {task.kind}, which has no class prior: predicted as it is")
+            continue
         own = torch.tensor(artifact.log_prior[task.name])
         new = estimated(probabilities[task.name], own) if known is None else known
         found[task.name] = adjusted(probabilities[task.name], own, new)

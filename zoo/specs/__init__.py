@@ -6,6 +6,7 @@ from zoo.specs.datasets import DatasetRecord, DatasetTable, Roles
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
 from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
 from zoo.specs.images import ImageRows, TrainImages
+from zoo.specs.kinds import TargetKind, parse_kinds
 from zoo.specs.phases import Phase, Timeline
 from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan, Tail
 from zoo.specs.policies import FreezePolicy, block_depths, block_modules, parse_policy
@@ -62,6 +63,7 @@ __all__ = [
     "StrategyRecord",
     "Tail",
     "Target",
+    "TargetKind",
     "Task",
     "TaskKind",
     "Timeline",
@@ -76,6 +78,7 @@ __all__ = [
     "is_adapter",
     "parameters_of",
     "parse_assignment",
+    "parse_kinds",
     "parse_options",
     "parse_policy",
     "parse_schedule",

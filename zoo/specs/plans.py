@@ -34,7 +34,7 @@ class Criterion(Protocol):
     """A loss for each row, never reduced: the trainer weighs, masks and averages."""
 
     def __call__(self, logits: Tensor, target: Target) -> Tensor:
-        """Losses (B,) for logits (B, K)."""
+        """Losses (B,) for logits (B, K), or (B, K) of each label where a row has several; some are masked later."""
         ...
 
 
@@ -132,11 +132,12 @@ class Plan:
         shift: the ledger's entry, (K,): natural logarithm of the factor by which the plan multiplies each class's
             share in training, up to a constant; None for that of the element weights, or none. What acts at inference
             is not counted here.
-        element_weights: *multiply*: a factor (K,) on the loss of each row by its class.
+        element_weights: *multiply*: a factor (K,) on the loss of each row by its class; where a row has several labels,
+            on that of each label where it is there.
         class_transforms: *chain*: by class index, the grammar's name of an augmentation of the pixels.
         resamplers: *chain*: applied in order to the features at the boundary.
-        logit_bias: *add*: from the log prior (K,) that training left uncorrected to a bias (K,) on the logits at
-            inference; the bias is saved with the run.
+        logit_bias: *add*: from the log prior (K,) that training left uncorrected, or the log odds of several labels, to
+            a bias (K,) on the logits at inference; the bias is saved with the run.
         sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: *exclusive*. A head fitter names the head
             that it fits in `head`.
         hard_labels: whether the criterion takes hard labels alone, so that no mixer stands before it.

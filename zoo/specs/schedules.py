@@ -76,6 +76,7 @@ class Interval:
         rate: factor on every learning rate.
         restart: whether the schedule of the learning rate begins anew.
         tail: of a strategy, where the interval is one.
+        pseudo: whether training rows get pseudo-labels from the model as it is when the interval begins.
     """
 
     policy: FreezePolicy
@@ -84,6 +85,7 @@ class Interval:
     rate: float = 1.0
     restart: bool = False
     tail: Tail | None = None
+    pseudo: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

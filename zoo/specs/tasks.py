@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-TaskKind = Literal["classification", "multilabel", "regression"]
+TaskKind = Literal["classification", "multilabel", "regression", "ordinal"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """One thing to predict: a column of the table, its kind and, where it has them, its classes in order.
 
-    The order of `classes` is fixed once, from the training rows, and saved with the run.
+    What is fixed here is fixed once, from the training rows, and saved with the run.
+
+    Attributes:
+        name: of the column.
+        kind: one class a row, several labels a row, a number, or ranks: classes with an order.
+        classes: of a multilabel task its labels; of an ordinal one the ranks, the lowest first; of regression none.
+        joined: of a multilabel task, whether each label has a column of its own, of 0 and 1.
+        center, scale: of regression, mean and standard deviation of the training rows, in the column's units; heads
+            learn the number of deviations from the mean.
+        low, high: of regression, the smallest and the largest of the training rows' numbers, between which predictions
+            are kept: a linear head that meets a feature as it never was says anything. None for no such end.
     """
 
     name: str
     kind: TaskKind = "classification"
     classes: tuple[str, ...] = ()
+    joined: bool = False
+    center: float = 0.0
+    scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(TaskKind):
@@ -33,11 +49,32 @@ class Task:
             )
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"task {self.name!r}: a class is listed twice: {self.classes}")
+        if not (math.isfinite(self.center) and 0 < self.scale < math.inf):
+            raise ValueError(f"task {self.name!r}: center {self.center} and scale {self.scale} standardise nothing")
 
     @property
     def outputs(self) -> int:
-        """Number of columns that a head for this task has."""
-        return len(self.classes) if self.classes else 1
+        """Number of columns that a head for this task has: of ordinal tasks one for each step between two ranks."""
+        return {"regression": 1, "ordinal": len(self.classes) - 1}.get(self.kind, len(self.classes))
+
+    @property
+    def hard(self) -> bool:
+        """Whether each row has one of the classes: of classification and of ranks."""
+        return self.kind in ("classification", "ordinal")
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        own: dict[str, Any] = {"name": self.name, "kind": self.kind, "classes": list(self.classes)}
+        more: dict[str, dict[str, Any]] = {
+            "multilabel": {"joined": self.joined},
+            "regression": {name: getattr(self, name) for name in ("center", "scale", "low", "high")},
+        }
+        return own | more.get(self.kind, {})
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Task:
+        """From `to_json`."""
+        return cls(**{**values, "classes": tuple(values["classes"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +82,8 @@ class Target:
     """Labels of one task for some rows, hard or soft, with their holes.
 
     Attributes:
-        value: classification, hard: int64 (N,); classification, soft: float (N, K); multilabel: float (N, K) of 0 and
-            1; regression: float (N, 1). What stands at a hole means nothing.
+        value: classification, hard, and ordinal: int64 (N,); classification, soft: float (N, K); multilabel: float
+            (N, K) of 0 and 1; regression: float (N, 1), standardised. What stands at a hole means nothing.
         mask: bool, True where the label is known: (N,), or (N, K) for multilabel.
         weight: float (N,), the weight of each row, or None for 1.
     """

@@ -20,12 +20,21 @@ SPLITTERS_SEAL = object()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassStatistics:
-    """How often each class of a task was observed among the training rows."""
+    """How often each class of a task was observed among the training rows.
+
+    Attributes:
+        task: without classes, as in regression, there are no counts either.
+        counts: rows of each class; of a multilabel task those that have the label.
+        known: of a multilabel task, rows that say whether they have the label; by default all that have one.
+    """
 
     task: Task
     counts: tuple[int, ...]
+    known: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.task.classes and not self.counts:
+            return
         if len(self.counts) != len(self.task.classes):
             raise ValueError(f"{len(self.counts)} counts for the {len(self.task.classes)} classes of {self.task.name}")
         if min(self.counts, default=0) < 1:
@@ -34,9 +43,23 @@ class ClassStatistics:
 
     @property
     def log_prior(self) -> tuple[float, ...]:
-        """Natural logarithm of each class's share of the training rows."""
+        """Natural logarithm of each class's share of the training rows; of a multilabel task, of all labels there."""
         total = sum(self.counts)
         return tuple(math.log(count / total) for count in self.counts)
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Of a multilabel task, rows that are known to lack each label, at least 1."""
+        known = self.known or (sum(self.counts),) * len(self.counts)
+        return tuple(max(1, rows - count) for rows, count in zip(known, self.counts, strict=True))
+
+    @property
+    def imbalance(self) -> tuple[float, ...]:
+        """What strategies correct: the log prior less its mean; of a multilabel task the log odds of each label."""
+        if self.task.kind == "multilabel":
+            return tuple(math.log(count / rows) for count, rows in zip(self.counts, self.absent, strict=True))
+        mean = math.fsum(self.log_prior) / max(1, len(self.counts))
+        return tuple(value - mean for value in self.log_prior)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

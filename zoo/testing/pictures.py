@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from zoo.data.detect import Found, described
 from zoo.data.hole_store import HoleStore, partial_holes
 from zoo.data.images import Images
-from zoo.data.labels import fix_tasks
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.store import RowStore
 from zoo.data.table import Table
+from zoo.data.tasks import fix_tasks
 from zoo.specs import FittedImageImputer, ImageRows, ImputerRecord, InputSpec, Roles, TrainView
 from zoo.testing.parameters import default_setting
 

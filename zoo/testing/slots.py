@@ -72,7 +72,7 @@ def shift_fits(plan: Plan, statistics: ClassStatistics) -> None:
 def bias_fits(plan: Plan, statistics: ClassStatistics) -> None:
     """The bias is a function of the log prior alone, finite, one a class, and leaves what it is given."""
     assert plan.logit_bias is not None  # noqa: S101  asked only where the slot is filled
-    for prior in (list(statistics.log_prior), [0.0] * len(statistics.counts)):
+    for prior in (list(statistics.imbalance), [0.0] * len(statistics.counts)):
         given = list(prior)
         first = plan.logit_bias(given)
         require(given == prior, "logit_bias writes to the log prior that it is given")
@@ -93,13 +93,14 @@ def _losses(plan: Plan, statistics: ClassStatistics, labels: Tensor, scale: floa
 
 
 def criterion_gives_losses(plan: Plan, statistics: ClassStatistics) -> None:
-    """One finite loss a row with a finite gradient, also for one class only, one row only, and logits that are sure."""
+    """One finite loss a row, or a label, with a finite gradient, also for one class, one row, and sure logits."""
     for labels in _batches(statistics):
         for scale in (1.0, 40.0):
             losses, logits = _losses(plan, statistics, labels, scale)
             said = f"{len(labels)} rows with logits of size {scale:g}"
             shape = tuple(losses.shape)
-            require(shape == (len(labels),), f"{said}: losses {shape}, not {(len(labels),)}; the trainer reduces them")
+            wanted = tuple(logits.shape) if statistics.task.kind == "multilabel" else (len(labels),)
+            require(shape == wanted, f"{said}: losses {shape}, not {wanted}; the trainer reduces them")
             require(bool(losses.isfinite().all()), f"{said}: a loss is not finite")
             losses.sum().backward()  # type: ignore[no-untyped-call]
             gradient = logits.grad
@@ -249,5 +250,5 @@ def tuned_bias_fits(plan: Plan, statistics: ClassStatistics) -> None:
     classes = len(statistics.counts)
     for labels in (torch.arange(6 * classes) % classes, torch.zeros(4, dtype=torch.int64)):
         logits = torch.randn((len(labels), classes), generator=generator(6))
-        target = Target(value=labels, mask=torch.ones(len(labels), dtype=torch.bool))
+        target = target_of(statistics, labels)
         _require_values("tuned_bias", plan.tuned_bias(logits, target), statistics)

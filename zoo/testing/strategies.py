@@ -51,7 +51,7 @@ def cases(record: StrategyRecord, of: Mapping[str, tuple[int, ...]] = COUNTS) ->
     Raises:
         NotApplicable: it declares none.
     """
-    kinds = sorted(set(record.tasks) & {"classification", "multilabel"})
+    kinds = sorted(set(record.tasks) - {"regression"})
     if not kinds:
         raise NotApplicable("it takes no task with classes")
     found = {}
@@ -88,7 +88,7 @@ def deeds(plan: Plan, statistics: ClassStatistics) -> Any:
     logits = torch.randn((len(target), len(statistics.counts)), generator=slots.generator(6))
     features = torch.randn((len(target), slots.WIDTH), generator=slots.generator(7))
     asked: dict[str, Callable[[Any], object]] = {
-        "logit_bias": lambda bias: bias(list(statistics.log_prior)),
+        "logit_bias": lambda bias: bias(list(statistics.imbalance)),
         "criterion": lambda criterion: criterion(logits, target),
         "sampler": lambda draw: [draw(slots.labels_of(statistics), epoch, slots.generator()) for epoch in (0, 7)],
         "mixer": lambda mix: mix(slots.inputs_of(plan, len(target)), target, slots.generator()),

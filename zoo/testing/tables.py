@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from zoo.data.covariates import columns, fix_schema
-from zoo.data.labels import fix_tasks
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table
+from zoo.data.tasks import fix_tasks
 from zoo.specs import CovariateColumns, FittedImputer, ImputerRecord, Roles, TrainView
 from zoo.testing.check import require
 from zoo.testing.parameters import default_setting

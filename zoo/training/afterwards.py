@@ -52,7 +52,7 @@ def finish(trainer: Trainer) -> Afterwards:
         if answer.head_edit is None and answer.tuned_bias is None:
             continue
         whole = trainer.data.targets[task.name].take(trainer.data.val)
-        known = torch.nonzero(whole.mask)[:, 0]
+        known = torch.nonzero(whole.mask if whole.mask.ndim == 1 else whole.mask.any(dim=1))[:, 0]
         target = whole.take(known)
         if not len(target):
             raise ZooError(f"{answer.name} is tuned on validation rows, and none has a label of {task.name}")

@@ -1,7 +1,7 @@
 """The ledger: how the plans of one target shift the class prior in training, added up and held against what happens.
 
 With log prior p (centred) and summed shift A (centred), r = <A, -p> / <p, p> is the share of the imbalance that is
-corrected: 0 is none, 1 all of it.
+corrected: 0 is none, 1 all of it. Where a row has several labels, p are their log odds, and nothing is centred.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEVIATIONS = 5.0
 
 def centred(values: Sequence[float]) -> list[float]:
     """The values less their mean."""
-    mean = math.fsum(values) / len(values)
+    mean = math.fsum(values) / max(1, len(values))
     return [value - mean for value in values]
 
 
@@ -46,9 +46,9 @@ def share_of(shift: Sequence[float], statistics: ClassStatistics) -> float:
 
     With equal classes there is no imbalance to correct, and any weights are the user's own wish.
     """
-    prior = centred(statistics.log_prior)
+    prior, several = statistics.imbalance, statistics.task.kind == "multilabel"
     square = math.fsum(value * value for value in prior)
-    along = -math.fsum(a * p for a, p in zip(centred(shift), prior, strict=True))
+    along = -math.fsum(a * p for a, p in zip(shift if several else centred(shift), prior, strict=True))
     return along / square if square > 1e-9 else 0.0
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.group import ALONE, Group
-from zoo.metrics.choice import is_better
+from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.model.network import TaskHeads
 from zoo.specs import Batch, Target, Task, Timeline
 from zoo.training.average import Average
@@ -32,6 +33,7 @@ from zoo.training.schedule import Cosine, Curve, Schedule
 from zoo.training.scoring import scores
 from zoo.training.shared import Shared, Suffix, shared
 from zoo.training.strategy import Answer
+from zoo.training.task_weights import clamp, learned_weights, regulariser, weights_of
 
 CHECKED_STEPS = 64
 """After so many steps the loop looks whether their losses are finite: reading them makes a GPU wait."""
@@ -87,8 +89,9 @@ class Settings:
         ema: decay of the exponential moving average of the weights that is validated and kept; None for none.
         smoothing: of labels in training, in [0, 1).
         mixup, cutmix: alphas of `zoo.training.mixing.Mixer`; inputs are images where one is not 0.
+        task_weights: factors on the losses of the tasks, by name, 1 by default.
         patience: a run ends when validation has not improved for so many epochs; None for never.
-        metric: chooses the best epoch, on validation rows and the first task.
+        metric: chooses the best epoch, on validation rows; see `zoo.metrics.chooser.make_chooser`.
         seed: every random draw is a function of it, the epoch and the purpose.
         autocast: dtype of the forward pass's autocast, or None; float16 has its loss scaled.
         device: where it trains.
@@ -98,7 +101,7 @@ class Settings:
     timeline: Timeline
     rates: Rates
     batch_size: int
-    metric: str
+    metric: str | None
     seed: int
     autocast: torch.dtype | None
     device: torch.device
@@ -112,6 +115,7 @@ class Settings:
     mixup: float = 0.0
     cutmix: float = 0.0
     patience: int | None = None
+    task_weights: Mapping[str, float] = field(default_factory=dict)
     group: Group = ALONE
 
 
@@ -166,7 +170,7 @@ class Trainer:
         heads: its heads.
         suffix: from what crosses the boundary to logits.
         data: what is read.
-        tasks: the first chooses the best epoch.
+        tasks: in the order of the heads.
         answers: to imbalance, by task.
         settings: how.
         optimiser: over the parameters of `model` and perhaps more, from the phase before; by default a new one.
@@ -215,13 +219,23 @@ class Trainer:
         self.average = Average(model, settings.ema) if settings.ema is not None else None
         self.mixer = Mixer(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
 
+    @cached_property
+    def held(self) -> Mapping[str, Target]:
+        """Targets of the validation rows, by task."""
+        return {name: target.take(self.data.val) for name, target in self.data.targets.items()}
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Which metrics choose the best epoch."""
+        return make_chooser(self.settings.metric, self.tasks, self.held)
+
     def fit(self, progress: Callable[[int, int], None] | None = None) -> Fit:
         """Run every epoch and validate after each; leave the best epoch's weights in the model, if no phase follows.
 
         Args:
             progress: called about ten times a second with rows seen and rows to see.
         """
-        fit, started, metric = self.found, time.perf_counter(), self.settings.metric
+        fit, started, chooser = self.found, time.perf_counter(), self.chooser
         training = 0.0
         rows = 0
         last = self.phase is self.settings.timeline.phases[-1]
@@ -233,9 +247,9 @@ class Trainer:
             row["learning_rate"] = float(self.schedule.get_last_lr()[0])
             row["seconds"] = time.perf_counter() - began
             fit.history.append(row)
-            value = row[f"{self.tasks[0].name}/{metric}"]
-            self.schedule.note(metric, value)
-            if fit.best_epoch < 0 or is_better(metric, value, fit.best_value):
+            value = row[chooser.key]
+            self.schedule.note(chooser.metric, value)
+            if fit.best_epoch < 0 or chooser.better(value, fit.best_value):
                 fit.best_epoch, fit.best_value = epoch + 1, value
                 self.best = self._copy() if last else None
             patience = self.settings.patience if last else None
@@ -281,9 +295,13 @@ class Trainer:
         name = next((name for name, answer in self.answers.items() if answer.sampler is not None), None)
         if name is None:
             return train[torch.randperm(len(train), generator=generator)]
-        sampler = self.answers[name].sampler
+        sampler, labels = self.answers[name].sampler, hard_labels(self.data.targets[name].take(train))
         assert sampler is not None  # noqa: S101  it was looked for
-        return train[sampler(hard_labels(self.data.targets[name].take(train)), epoch, generator)]
+        drawn, others = sampler(labels, epoch, generator), torch.nonzero(labels < 0)[:, 0]
+        if len(others):  # what has no label to be drawn by still teaches the other targets
+            drawn = torch.cat([drawn, others])
+            drawn = drawn[torch.randperm(len(drawn), generator=generator)]
+        return train[drawn]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """The rows that pass at once."""
@@ -331,12 +349,12 @@ class Trainer:
 
     def _step(self, parts: Sequence[Tensor], given: Given) -> Tensor:
         """One step of the optimiser over all its batches; returns their mean loss, without the penalty."""
-        known, group = self._known(parts), self.settings.group
+        known, group, rates = self._known(parts), self.settings.group, self.settings.rates
         total = torch.zeros((), device=self.settings.device)
         for number, (rows, inputs) in enumerate(itertools.islice(given, len(parts))):
             with self.shared.apart() if number < len(parts) - 1 else nullcontext():
                 loss = self._loss(self._batch(rows, inputs), known)
-                penalty = self.heads.penalty(self.settings.rates.head_l2) if number == 0 else 0.0
+                penalty = 0.0 if number else self.heads.penalty(rates.head_l2) + regulariser(self.heads, known or {})
                 # Gradients are averaged over the processes, and losses add up to that of all rows.
                 self.scaler.scale(group.size * loss + penalty).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -352,6 +370,7 @@ class Trainer:
         if first:
             first.verify()
         self.optimiser.zero_grad(set_to_none=True)
+        clamp(self.heads)
         self.schedule.step()
         if self.average:
             self.average.update()
@@ -359,7 +378,7 @@ class Trainer:
 
     def _known(self, parts: Sequence[Tensor]) -> dict[str, float] | None:
         """How many labels the batches of one step have, by task: what each of their sums is divided by."""
-        if len(parts) == 1 and self.settings.group.size == 1:
+        if len(parts) == 1 and self.settings.group.size == 1 and self.heads.log_variances is None:
             return None
         rows = torch.cat(list(parts))
         return {task.name: float(self.data.targets[task.name].mask[rows].sum()) for task in self.tasks}
@@ -376,7 +395,8 @@ class Trainer:
             if answer.mixer is not None:
                 batch = mixed(batch, name, answer.mixer)
         logits = self._forward(batch)
-        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
+        weights = weights_of(self.heads, self.settings.task_weights)
+        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known, "weights": weights}
         loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
         if share < 1:
             moved = {name: moved_on(target) for name, target in batch.targets.items()}
@@ -399,21 +419,30 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and metric on validation rows, logits corrected as they will be at inference."""
-        targets = {name: target.take(self.data.val) for name, target in self.data.targets.items()}
-        return scores(self.predict(), targets, self.tasks, self.answers, self.settings.metric)
+        """Loss and metrics on validation rows, logits corrected as at inference; and task weights that are learned."""
+        found = scores(self.predict(), self.held, self.tasks, self.answers, self.chooser, self.settings.task_weights)
+        return found | {f"weight({name})": weight for name, weight in learned_weights(self.heads).items()}
 
     @torch.no_grad()
-    def predict(self) -> dict[str, Tensor]:
-        """Logits float32 (N, K) of the validation rows by task, on the CPU, as the heads give them."""
+    def predict(self, rows: Tensor | None = None, epoch: int | None = None) -> dict[str, Tensor]:
+        """Logits float32 (N, outputs) of `rows` by task, on the CPU, as the heads give them.
+
+        Args:
+            rows: int64 (N,), positions in the table; the validation rows by default.
+            epoch: whose augmented views are seen; None for images as they are.
+        """
         self.model.eval()
-        rows, group, size = self.data.val, self.settings.group, max(self.settings.batch_size, 64)
+        rows, group, size = (
+            self.data.val if rows is None else rows,
+            self.settings.group,
+            max(self.settings.batch_size, 64),
+        )
         group.copy(self.model.buffers())  # statistics that moved did so by each process's own rows
         own = group.part(rows)
         batches = list(torch.split(own, size)) if len(own) else []
         # All make as many passes, because what is divided is gathered in each; a row more than one's own is forgotten.
         most = math.ceil(math.ceil(len(rows) / group.size) / size)
-        given = self._given([*batches, *[rows[:1]] * (most - len(batches))], None)
+        given = self._given([*batches, *[rows[:1]] * (most - len(batches))], epoch)
         with self._averaged():
             parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
         logits = {}

@@ -119,6 +119,9 @@ def _of_timm(call: Call) -> tuple[Any, dict[str, Any]]:
 
 ADAMW = parse_optimiser("adamw")
 
+WEIGHING = 1e-2
+"""Least learning rate of learned task weights: a few numbers about 0 that have some hundred steps to move in."""
+
 
 def build_optimiser(
     model: nn.Module,
@@ -147,11 +150,15 @@ def build_optimiser(
         ask = getattr(view.module, "no_weight_decay", None)
         exempt = {f"backbone.{name}" for name in ask()} if callable(ask) else set()
     groups: dict[tuple[bool, bool, int], list[nn.Parameter]] = {}
+    learned = getattr(heads, "log_variances", None)
     for name, parameter in model.named_parameters():
+        if parameter is learned:
+            continue
         head = id(parameter) in own
         decays = parameter.ndim > 1 and not head and name not in exempt
         depth = 0 if head or rates.layer_decay == 1 else depths.get(name, 0)
         groups.setdefault((head, decays, -depth), []).append(parameter)
+    weighing = [{"params": [learned], "part": "head", "scale": max(1.0, WEIGHING / rates.head), "weight_decay": 0.0}]
     return choice.make(
         [
             {
@@ -163,6 +170,7 @@ def build_optimiser(
             }
             for (head, decays, depth), parameters in sorted(groups.items(), reverse=True)
         ]
+        + (weighing if learned is not None else [])
     )
 
 

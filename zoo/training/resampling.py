@@ -93,7 +93,7 @@ def resampled(
 
 
 def _classes(heads: TaskHeads, name: str) -> int:
-    return next(task.outputs for task in heads.tasks if task.name == name)
+    return next(len(task.classes) for task in heads.tasks if task.name == name)
 
 
 def _joined(target: Target, more: Target) -> Target:

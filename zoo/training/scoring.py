@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from zoo.errors import DataError, UnknownNameError
-from zoo.metrics.choice import epoch_score
+from zoo.errors import DataError
+from zoo.metrics.chooser import Chooser
+from zoo.metrics.kinds import epoch_score
 from zoo.specs import Target, Task
 from zoo.training.losses import total_loss
 from zoo.training.strategy import Answer
@@ -19,30 +20,34 @@ def scores(
     targets: Mapping[str, Target],
     tasks: tuple[Task, ...],
     answers: Mapping[str, Answer],
-    metric: str,
+    chooser: Chooser,
+    weights: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """`val_loss`, and `<task>/<metric>` of every task for which it is defined.
+    """`val_loss`, `<task>/<metric>` of every task for which it is defined, and `mean` where several of them choose.
 
     Args:
         logits: float (N, K) by task, on the CPU.
         targets: of the same N rows, on the CPU.
-        tasks: the first of them must have a metric, because it chooses the best epoch.
+        tasks: in the order of the heads.
         answers: by task; their biases are added to the logits for the metric, not for the loss.
-        metric: as of `zoo.metrics.choice.check_metric`.
+        chooser: says which metric each task has, and which of them must be defined because they choose the best epoch.
+        weights: factors on the tasks' losses that were given, 1 by default; learned ones are left out of `val_loss`,
+            which could not be compared from epoch to epoch.
 
     Raises:
-        UnknownNameError, DataError, ValueError: the first task has no such class, or its metric is undefined; see
-            `epoch_score`.
+        DataError, ValueError: a metric that chooses is undefined; see `epoch_score`.
     """
-    found = {"val_loss": float(total_loss(logits, targets, tasks, answers))}
-    for position, task in enumerate(tasks):
-        mask, bias = targets[task.name].mask, answers[task.name].logit_bias
+    factors = {task.name: (weights or {}).get(task.name, 1.0) for task in tasks}
+    found = {"val_loss": float(total_loss(logits, targets, tasks, answers, weights=factors))}
+    metrics = {}
+    for task in tasks:
+        bias = answers[task.name].logit_bias
         corrected = logits[task.name] + torch.tensor(bias) if bias else logits[task.name]
         try:
-            score = epoch_score(corrected[mask], targets[task.name].value[mask], metric, task.classes)
-        except (DataError, UnknownNameError, ValueError):
-            if position == 0:
+            score = epoch_score(task, chooser.metrics[task.name], corrected, targets[task.name])
+        except (DataError, ValueError):
+            if task.name in chooser.counts:
                 raise
             continue  # undefined for a task that does not choose the epoch; the final report says why
-        found[f"{task.name}/{metric}"] = score
-    return found
+        metrics[chooser.column(task.name)] = score
+    return found | chooser.with_mean(metrics)

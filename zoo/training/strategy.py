@@ -26,7 +26,7 @@ from zoo.specs.plans import (
     IndexSampler,
     TunedBias,
 )
-from zoo.training.ledger import centred, corrected_by, drawn_shift
+from zoo.training.ledger import corrected_by, drawn_shift
 
 WHOLE_RUN = ("head", "head_fitter", "head_edit", "tuned_bias")
 """Exclusive slots that hold for the run, whatever the gate: what the head is, and what becomes of it after training."""
@@ -41,8 +41,8 @@ class Answer:
         element_weights: float (K,), factors on the loss of each row by its class, or None.
         logit_bias: float (K,), added to the logits at inference, or None.
         corrected: share of the imbalance that training corrects, from the ledger.
-        log_prior: float (K,), centred: the class prior that is in the logits when the bias is added; None where there
-            is no strategy.
+        log_prior: float (K,), centred: the class prior that is in the logits when the bias is added; of several labels
+            their log odds; None where there is no strategy.
         class_transforms: by class index, the name of an augmentation.
         resamplers: applied in order to the features at the boundary.
         sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: of the one plan that claims the slot.
@@ -74,10 +74,15 @@ class Answer:
         return "+".join(self.strategies)
 
     def weights(self, target: Target) -> Tensor | None:
-        """The factor (B,) of each row by its class: for soft targets the mean over their classes."""
+        """The factor (B,) of each row by its class: for soft targets the mean over their classes.
+
+        Of several labels a row (B, K), for each label that is there.
+        """
         if self.element_weights is None:
             return None
         table = torch.tensor(self.element_weights, dtype=torch.float32, device=target.value.device)
+        if target.mask.ndim == 2:
+            return torch.where(target.value > 0.5, table, 1.0)
         return table[target.value] if target.value.ndim == 1 else target.value.float() @ table
 
 
@@ -136,7 +141,7 @@ class Program:
         plans = [plan for plan, _ in acting]
         corrected = corrected_by(plans, self.statistics, when if self.tail or self.breaks(epochs) else "")
         bias = self._bias(corrected)
-        left = [value * (1.0 - corrected) for value in centred(self.statistics.log_prior)]
+        left = [value * (1.0 - corrected) for value in self.statistics.imbalance]
         return Answer(
             strategies=tuple(str(call) for call in self.calls),
             element_weights=_multiplied(plans),
@@ -152,8 +157,8 @@ class Program:
         )
 
     def _bias(self, corrected: float) -> tuple[float, ...] | None:
-        """The bias; it sees the log prior that training has left uncorrected."""
-        left = [value * (1.0 - corrected) for value in centred(self.statistics.log_prior)]
+        """The bias; it sees what training has left uncorrected of the log prior, or of the labels' log odds."""
+        left = [value * (1.0 - corrected) for value in self.statistics.imbalance]
         biases = [(plan.strategy, plan.logit_bias(left)) for plan, _ in self.plans if plan.logit_bias is not None]
         if len(biases) > 1:
             names = " and ".join(name for name, _ in biases)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from zoo.errors import ZooError
+from zoo.metrics.chooser import Chooser
 from zoo.training.fitters.choose import fit_on_features
 from zoo.training.fitters.sweep import L2_FACTORS, RATE_FACTORS, Board, Grid, grid_around
 from zoo.training.optimiser import Rates
@@ -161,7 +162,7 @@ def test_a_strength_that_is_negative_is_refused(strength):
 
 
 def test_of_equals_the_first_leads():
-    board = Board(2, "accuracy", "t/accuracy")
+    board = Board(2, Chooser(metrics={"t": "accuracy"}, counts=("t",)))
     assert board.note(0, {"epoch": 1.0, "t/accuracy": 0.5})
     assert not board.note(1, {"epoch": 1.0, "t/accuracy": 0.5})
     assert board.note(1, {"epoch": 2.0, "t/accuracy": 0.6})

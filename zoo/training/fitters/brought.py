@@ -41,7 +41,7 @@ class Brought(FeatureTrainer):
         row = {"epoch": 1.0, **self.validate()}
         fit.seconds = time.perf_counter() - started
         fit.history.append({**row, "seconds": fit.seconds})
-        fit.best_value = row[f"{task.name}/{self.settings.metric}"]
+        fit.best_value = row[self.chooser.key]
         fit.rows_per_second = len(rows) / fit.seconds
         fit.remarks = (f"{answer.name} fitted the head on {len(rows)} rows of features",)
         if progress:

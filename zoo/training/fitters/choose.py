@@ -26,6 +26,7 @@ LOOP_ONLY = {
     "ema": None,
     "label_smoothing": 0.0,
     "patience": None,
+    "task_weights": "fixed",
 }
 """Options that the loop obeys and no other fitter, with what they are where nothing is said."""
 
@@ -49,7 +50,7 @@ def fit_on_features(
     Args:
         heads: on `settings.device`, their standardisation learned already.
         data: its inputs are features (B, width) or (B, tokens, width).
-        tasks: the first chooses the best epoch.
+        tasks: in the order of the heads.
         answers: of the strategies, by task.
         settings: as of the loop. `lbfgs` and `ridge` use the metric, the device and the rates' `head_l2`
             alone.
@@ -101,6 +102,8 @@ def check_options(config: TrainConfig, schedule: FreezeSchedule) -> None:
             f"{special} fits heads on features of a frozen backbone, and --freeze {schedule.text} trains part of it; "
             f"leave out {special}, or say --freeze head"
         )
+    if config.task_weight and config.fitter == "ridge":
+        raise ZooError("--fitter ridge solves for each target by itself, whatever its --task-weight is; leave out one")
     if config.augment.strip() != "none" and config.fitter != "adamw":
         raise ZooError(f"--fitter {config.fitter} fits images as they are; leave out --augment, or use --fitter adamw")
     if config.fitter == "lbfgs" and not config.cache:
@@ -126,6 +129,12 @@ def check_fitter(heads: TaskHeads, answers: Mapping[str, Answer], fitter: Fitter
         raise ZooError(
             f"--fitter ridge solves for one linear layer, and --head {heads.call} is more; "
             "use --head linear, --fitter lbfgs or --fitter adamw"
+        )
+    other = next((task for task in heads.tasks if task.kind in ("multilabel", "ordinal")), None)
+    if fitter == "ridge" and other is not None:
+        raise ZooError(
+            f"--fitter ridge solves for numbers and classes, and {other.name} is {other.kind}; "
+            "use --fitter lbfgs or --fitter adamw"
         )
     for name, answer in answers.items():
         slot = "sampler" if answer.sampler else "criterion" if answer.criterion and fitter == "ridge" else None

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
-from zoo.metrics.choice import is_better
 from zoo.training.fitters.record import HeadFit
 from zoo.training.fitters.slices import FeatureTrainer
 
@@ -66,8 +65,8 @@ class FullBatch(FeatureTrainer):
             more = iterations - before == CHUNK
             row = self._row(len(fit.history) + 1, objective.loss(), began)
             fit.history.append(row)
-            value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
-            if self.heads.linear or len(fit.history) == 1 or is_better(self.settings.metric, value, fit.best_value):
+            value = row[self.chooser.key]
+            if self.heads.linear or len(fit.history) == 1 or self.chooser.better(value, fit.best_value):
                 fit.best_epoch, fit.best_value, best = len(fit.history), value, self._copy()
         self.model.load_state_dict(best, strict=False)
         self.heads.float()

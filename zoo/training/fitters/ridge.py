@@ -1,7 +1,8 @@
-"""Ridge regression on one-hot targets, its strength chosen on validation rows, its outputs made logits.
+"""Ridge regression on numbers or one-hot classes, its strength chosen on validation rows, its outputs made logits.
 
-Outputs of least squares lie about 0 and 1 and are no logits: one factor a task, fitted on validation rows, makes
-probabilities of them (`zoo.training.fitters.temperature`); biases are scaled with the weights.
+Numbers are what they are. Of classes, outputs of least squares lie about 0 and 1 and are no logits: one factor a task,
+fitted on validation rows, makes probabilities of them (`zoo.training.fitters.temperature`); biases are scaled with the
+weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.metrics.choice import is_better
+from zoo.model.network import NUMBERS_PRIOR
 from zoo.specs import Batch, Target, Task
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer, Slices
@@ -39,7 +40,7 @@ class Ridge(FeatureTrainer):
 
     @torch.no_grad()
     def fit(self, progress: Callable[[int, int], None] | None = None) -> HeadFit:
-        """Solve for every strength, keep the one whose validation is best for the first task, for all tasks alike.
+        """Solve for every strength and keep the one whose validation is best, for all tasks alike.
 
         Args:
             progress: called once, when all is done, with rows seen and rows to see.
@@ -61,7 +62,7 @@ class Ridge(FeatureTrainer):
         row = {"epoch": 1.0, "train_loss": loss, **self.validate()}
         fit.seconds = time.perf_counter() - started
         fit.history.append({**row, "seconds": fit.seconds})
-        fit.best_value = row[f"{self.tasks[0].name}/{self.settings.metric}"]
+        fit.best_value = row[self.chooser.key]
         fit.rows_per_second = len(self.data.train) / fit.seconds
         if progress:
             progress(len(self.data.train), len(self.data.train))
@@ -70,7 +71,7 @@ class Ridge(FeatureTrainer):
     def _best(self, candidates: tuple[Candidate, ...]) -> Candidate:
         best = candidates[0]
         for candidate in candidates[1:]:
-            if is_better(self.settings.metric, float(candidate.value or 0.0), float(best.value or 0.0)):
+            if self.chooser.better(float(candidate.value or 0.0), float(best.value or 0.0)):
                 best = candidate
         return best
 
@@ -90,7 +91,7 @@ class Ridge(FeatureTrainer):
                 raise ZooError("--fitter ridge cannot solve: features, or weights of rows, are not finite")
             yield (
                 features[target.mask],
-                soft_classes(target, task.outputs).double()[target.mask],
+                _wanted(task, target).double()[target.mask],
                 own[target.mask],
             )
 
@@ -108,20 +109,19 @@ class Ridge(FeatureTrainer):
 
     def _calibrated(self, task: Task, path: RidgePath, strength: float, held: Tensor) -> tuple[Tensor, Tensor, float]:
         """Weights (K, D), biases (K,) and the factor that is in both."""
-        weight, bias = path.solve(strength)
-        target = self.data.targets[task.name].take(self.data.val).to(held.device)
-        # Without a known row to calibrate on, scores stay what they are.
-        known = bool(target.mask.any())
+        weight, bias = path.solve(strength * (NUMBERS_PRIOR if task.kind == "regression" else 1.0))
+        target = self.held[task.name].to(held.device)
+        # Numbers are no scores; and without a known row to calibrate on, scores stay what they are.
+        known = task.kind == "classification" and bool(target.mask.any())
         scale = fitted_scale((held @ weight.T + bias).float(), target, self.answers[task.name]) if known else 1.0
         return weight * scale, bias * scale, scale
 
     def _candidate(self, strength: float, paths: dict[str, RidgePath], held: Tensor) -> Candidate:
-        task = self.tasks[0]
-        weight, bias, _ = self._calibrated(task, paths[task.name], strength, held)
-        logits = {task.name: (held @ weight.T + bias).float().cpu()}
-        target = {task.name: self.data.targets[task.name].take(self.data.val)}
-        found = scores(logits, target, (task,), self.answers, self.settings.metric)
-        value = found[f"{task.name}/{self.settings.metric}"]
+        logits = {}
+        for task in self.tasks:
+            weight, bias, _ = self._calibrated(task, paths[task.name], strength, held)
+            logits[task.name] = (held @ weight.T + bias).float().cpu()
+        value = scores(logits, self.held, self.tasks, self.answers, self.chooser)[self.chooser.key]
         return Candidate(learning_rate=None, head_l2=strength, best_epoch=1, value=value)
 
     def _put(self, head: nn.Module, weight: Tensor, bias: Tensor) -> None:
@@ -130,6 +130,11 @@ class Ridge(FeatureTrainer):
         layer.weight[:, self.heads.width :] *= self._stretch
         if layer.bias is not None:
             layer.bias.copy_(bias)
+
+
+def _wanted(task: Task, target: Target) -> Tensor:
+    """What is solved for, (N, outputs)."""
+    return target.value if task.kind == "regression" else soft_classes(target, task.outputs)
 
 
 def _filled(target: Target) -> Target:

@@ -54,7 +54,8 @@ class FeatureTrainer(Trainer):
             found = []
             for task in self.tasks:
                 target = batch.targets[task.name]
-                # A slice's own mean, weighed by its part of the known rows.
-                mean = task_loss(logits[task.name], target, self.answers[task.name])
-                found.append(mean * (target.mask.sum() / known[task.name]))
+                # A slice's own mean, weighed by its part of the known labels.
+                mean = task_loss(logits[task.name], target, self.answers[task.name], kind=task.kind)
+                weight = self.settings.task_weights.get(task.name, 1.0)
+                found.append(weight * mean * (target.mask.sum() / known[task.name]))
             yield torch.stack(found).sum()

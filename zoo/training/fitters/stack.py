@@ -15,6 +15,7 @@ from zoo.training.fitters.batched_adam import BatchedAdam
 from zoo.training.fitters.wide_linear import WideLinear
 from zoo.training.loop import Trainer
 from zoo.training.losses import total_loss
+from zoo.training.task_weights import weights_of
 
 
 class _Penalised(nn.Module):
@@ -49,10 +50,11 @@ class Stack:
 
     def losses(self, batch: Batch, trainer: Trainer) -> Tensor:
         """Losses (C,) of a batch, without penalty; their gradients, with the penalty's, are added up."""
+        weights = weights_of(trainer.heads, trainer.settings.task_weights)
 
         def one(state: dict[str, Tensor], strength: Tensor) -> tuple[Tensor, Tensor]:
             logits, penalty = functional_call(self._module, state, (batch.inputs[0], batch.covariates))
-            loss = total_loss(logits, batch.targets, trainer.tasks, trainer.answers)
+            loss = total_loss(logits, batch.targets, trainer.tasks, trainer.answers, weights=weights)
             return loss + strength * penalty, loss
 
         # Attention in plain matrix products: its fused kernels have no batched form.

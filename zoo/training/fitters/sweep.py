@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.metrics.choice import is_better
+from zoo.metrics.chooser import Chooser
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer
 from zoo.training.fitters.stack import Stack
@@ -66,19 +66,19 @@ def grid_around(rates: Rates, learning_rates: Sequence[float] = (), strengths: S
 class Board:
     """The history of every candidate, and who leads; ties go to who was first."""
 
-    def __init__(self, count: int, metric: str, key: str) -> None:
+    def __init__(self, count: int, chooser: Chooser) -> None:
         self.histories: list[list[dict[str, float]]] = [[] for _ in range(count)]
         self.bests: list[dict[str, float] | None] = [None] * count
         self.leader = -1
-        self._metric, self._key = metric, key
+        self._chooser, self._key = chooser, chooser.key
 
     def note(self, index: int, row: dict[str, float]) -> bool:
         """Add the row of an epoch of one candidate; whether it is the best of all so far."""
         self.histories[index].append(row)
         own, first = self.bests[index], self.bests[self.leader] if self.leader >= 0 else None
-        if own is None or is_better(self._metric, row[self._key], own[self._key]):
+        if own is None or self._chooser.better(row[self._key], own[self._key]):
             self.bests[index] = row
-        if first is not None and not is_better(self._metric, row[self._key], first[self._key]):
+        if first is not None and not self._chooser.better(row[self._key], first[self._key]):
             return False
         self.leader = index
         return True
@@ -114,7 +114,7 @@ class Sweep(FeatureTrainer):
         """
         points, started, training, rows = self.grid.points, time.perf_counter(), 0.0, 0
         stack = Stack(self.heads, points, self.settings.device)
-        board = Board(len(points), self.settings.metric, f"{self.tasks[0].name}/{self.settings.metric}")
+        board = Board(len(points), self.chooser)
         best: dict[str, Tensor] = {}
         for epoch in range(self.settings.timeline.epochs):
             began = time.perf_counter()
@@ -160,11 +160,14 @@ class Sweep(FeatureTrainer):
         rows = self.data.val
         parts = [stack.logits(batch) for batch in self.read(torch.split(rows, max(self.settings.batch_size, 64)))]
         logits = {task.name: torch.cat([part[task.name] for part in parts], dim=1).cpu() for task in self.tasks}
-        targets = {name: target.take(rows) for name, target in self.data.targets.items()}
         for index, loss in enumerate(losses):
             own = {name: values[index].float() for name, values in logits.items()}
             finite = math.isfinite(loss) and all(bool(torch.isfinite(values).all()) for values in own.values())
-            yield scores(own, targets, self.tasks, self.answers, self.settings.metric) if finite else None
+            yield (
+                scores(own, self.held, self.tasks, self.answers, self.chooser, self.settings.task_weights)
+                if finite
+                else None
+            )
 
 
 def _fit(board: Board, points: Sequence[tuple[float, float]], seconds: float, speed: float) -> HeadFit:
