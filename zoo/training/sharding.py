@@ -248,9 +248,9 @@ def _why_not(choice: OptimiserChoice, mesh: Any, rows: int) -> str:
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     # What has a parameter's shape is divided as it is, and a count is the same everywhere.
-    for parameter, memory in optimiser.state.items():
+    for own, memory in optimiser.state.items():
         for name, held in memory.items():
-            like = is_divided(held) and held.shape == parameter.shape
+            like = is_divided(held) and held.shape == own.shape
             if isinstance(held, Tensor) and held.numel() > 1 and not like:
                 return f"its {name} has not the shape of the parameter"
     return ""
