@@ -34,6 +34,8 @@ COMMON = {
 }
 POLICIES = {
     "head": {"freeze": "head", "epochs": 10},
+    "head-300": {"freeze": "head", "epochs": 10, "size": 300},
+    "last2-300": {"freeze": "last(2)", "epochs": 8, "backbone_lr": 1e-4, "size": 300},
     "last1": {"freeze": "last(1)", "epochs": 10},
     "last2": {"freeze": "last(2)", "epochs": 10},
     "last3": {"freeze": "last(3)", "epochs": 10},

@@ -45,6 +45,7 @@ def plan_ahead(job: Job, plan: Plan) -> Plan:
     for number in range(len(job.intervals) - 1, job.interval, -1):
         with interval_of(job, number) as own:
             later = make_plan(own, recipe=plan.prefix.recipe)
+        job.model.to(memory_format=plan.compute.layout)  # a plan leaves the model in the layout that it chose
         if later.mode == "cached" and leads_on(later.prefix, plan.prefix, pixels):
             return replace(plan, ahead=number)
     return plan
