@@ -9,7 +9,7 @@ from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
 from zoo.data.label_policy import parse_policy
 from zoo.errors import ZooError
-from zoo.metrics.chooser import split_option
+from zoo.metrics.chooser import DEFAULT, split_option
 from zoo.metrics.kinds import check_metric_name
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
@@ -64,7 +64,7 @@ def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:
 def _check_metric(config: TrainConfig) -> None:
     """Refuse kinds of targets that there are not, and a metric that no target can have."""
     named = parse_kinds(config.task)
-    if config.metric is None:
+    if config.metric == DEFAULT:
         return
     kinds: list[TaskKind] = [each.kind for each in named.values()]
     if config.start is not None:

@@ -26,7 +26,6 @@ from zoo.jobs.planning import choose, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.train import Clock, start_job
-from zoo.metrics.kinds import DEFAULTS
 from zoo.metrics.probing import enough_rows, linear_probe, make_folds, nearest_neighbours
 from zoo.metrics.transfer import h_score, log_me
 from zoo.model.freeze import freeze_parts
@@ -52,7 +51,7 @@ def score_backbone(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
     features, speed, said = _features(job, rows)
     folds = make_folds(labels, parameters["folds"], seed, _groups(job, rows))
     metric, names = (
-        job.config.metric or DEFAULTS["classification"],
+        job.config.metric,
         [job.data.tasks[0].classes[label] for label in classes],
     )
     found = {
