@@ -1,6 +1,6 @@
 """What each strategy against class imbalance does, on ELPV's four classes and on long-tailed digits.
 
-    python benchmarks/imbalance.py [--seeds 5] [--folder FOLDER] [--out benchmarks/results/imbalance-cpu-DATE.json]
+    python benchmarks/imbalance.py [--seeds 5] [--auto] [--folder FOLDER] [--out benchmarks/results/imbalance-DATE.json]
 
 ELPV: 2,624 solar cells, five splits of 75/25 stratified by class and module type, frozen EfficientNet-Lite0 at 224
 pixels, every strategy by `zoo compare` with its defaults. Beside some of them stand figures that were measured with
@@ -64,6 +64,7 @@ EXTRA = (
     "logit-adjust(tau=0.25)",
     "logit-adjust(tau=0.5)",
     "logit-adjust(tau=0.75)",
+    "bagging+logit-adjust(tau=0.75)",
     "class-weights(method=sqrt)",
     "undersample(redraw=false)",
     "ldam+drw",
@@ -203,11 +204,12 @@ def _tailed(labels, seed, images):
     return pl.DataFrame(rows, schema=["image", "label", "split"], orient="row")
 
 
-def table(values, overlap):
+def table(values, overlap, rarest):
     """By strategy: mean and spread of each metric, and the paired difference to plain training."""
     found = {}
     for text, own in values.items():
-        found[text] = {name: {"values": held, **_over(held)} for name, held in own.items()}
+        named = {name: held for name, held in own.items() if name in (*SHOWN, f"recall({rarest})")}
+        found[text] = {name: {"values": held, **_over(held)} for name, held in named.items()}
         if text != "none":
             pairs = {m: [a - b for a, b in zip(own[m], values["none"][m], strict=True)] for m in SHOWN}
             gains = {m: paired(differences, overlap) for m, differences in pairs.items()}
@@ -281,10 +283,20 @@ def judged(rows):
     return report, lines
 
 
+def rounded(value):
+    """Figures to four places: more would be noise."""
+    if isinstance(value, dict):
+        return {key: rounded(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(own) for own in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks" / "imbalance")
+    parser.add_argument("--auto", action="store_true", help="run --imbalance auto too, ten times a minute or more")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -299,7 +311,7 @@ def main() -> None:
         values, found = measure(arguments.folder, arguments.seeds)
         # Digits are drawn anew from all rows for each seed, as splits of ELPV are.
         overlap = found["rows"]["test"] / found["rows"]["train"]
-        rows = table(values, overlap)
+        rows = table(values, overlap, found["rarest"])
         report[name] = {
             "rows": found["rows"], "counts": found["counts"], "rarest": found["rarest"], "split": found["split"],
             "notes": found["notes"], "strategies": rows, "without": found["without"],
@@ -309,7 +321,7 @@ def main() -> None:
         if name == "elpv":
             more, lines = judged(rows)
             report |= more
-            report["auto"] = chosen(arguments.folder, arguments.seeds)
+            report["auto"] = chosen(arguments.folder, arguments.seeds) if arguments.auto else {}
             for metric, runs in report["auto"].items():
                 gains = [own[metric] - plain for own, plain in zip(runs, values["none"][metric], strict=True)]
                 names = ", ".join(own["strategy"] for own in runs)
@@ -317,7 +329,7 @@ def main() -> None:
             print("\n".join(lines) + "\n", flush=True)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(arguments.out, json.dumps(report, indent=1) + "\n")
+        write_whole(arguments.out, json.dumps(rounded(report), indent=1) + "\n")
         print(f"written to {arguments.out}")
 
 

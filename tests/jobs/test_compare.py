@@ -260,7 +260,8 @@ def test_all_stands_for_every_strategy_beside_those_that_are_named(faked, shape_
     assert len({each.key for each in faked}) == len(faked) - 2 * (len(tried) - 1)  # two seeds of five are the same rows
 
 
-def test_a_row_depends_on_what_its_run_depends_on(faked, shape_folder, tmp_path):
+def test_a_row_depends_on_what_its_run_depends_on(faked, shape_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     data = shape_folder(20, 10)
     for options in (
         {},

@@ -101,6 +101,21 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(shape_folder, tm
         assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_on_a_gpu_a_killed_run_goes_on(shape_folder, tmp_path, kill, optimiser):
+    data, fields = shape_folder(20, 20), {**OPTIONS, "device": "cuda", "optimiser": optimiser}
+    whole = zoo.train(data, out=tmp_path / "whole", **fields)
+    kill(5)
+    with pytest.raises(Killed):
+        zoo.train(data, out=tmp_path / "run", **fields)
+    found = zoo.resume(tmp_path / "run", quiet=True)
+    assert found.run["training"]["epochs_run"] == whole.run["training"]["epochs_run"]
+    assert found.metrics["label"]["val"]["log_loss"] == pytest.approx(
+        whole.metrics["label"]["val"]["log_loss"], rel=0.05
+    )
+
+
 def test_a_killed_run_of_several_targets_goes_on_with_what_it_has_learned_of_them(shape_folder, tmp_path, kill):
     root, rows = shape_folder(20, 20), []
     for row in range(40):

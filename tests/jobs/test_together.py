@@ -215,7 +215,7 @@ def test_each_process_holds_its_share_of_what_trains(together):
     assert part["remembered"] == pytest.approx(whole["remembered"] / 2, rel=0.02)
     shards = [each for each in decisions(together / "none-fsdp") if each["what"] == "shards"]
     assert shards[0]["choice"] == f"{part['numbers']} numbers that train, over 2 processes"
-    assert "10 blocks one by one, the rest together" in shards[0]["why"]
+    assert "blocks one by one (10), then the rest" in shards[0]["why"]
 
 
 def decisions(folder):

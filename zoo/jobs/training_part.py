@@ -79,7 +79,7 @@ def _said(job: Job, twin: FineTuneModel, units: list[str]) -> Decision:
     return Decision(
         what="shards",
         choice=f"{numbers} numbers that train, over {job.group.size} processes",
-        why=f"--shard fsdp; gathered while they compute: {len(units)} blocks one by one, the rest together",
+        why=f"--shard {job.config.shard}; gathered while they compute: blocks one by one ({len(units)}), then the rest",
     )
 
 

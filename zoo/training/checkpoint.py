@@ -108,9 +108,12 @@ def restore(trainer: Trainer, state: State) -> None:
     for name, tensor in _below(tensors, "optimiser").items():
         owner, _, key = name.rpartition(".")
         memory.setdefault(owner, {})[key] = tensor
+    # A fused step reads its counts where the parameters are; any other reads them on the CPU.
+    options = trainer.optimiser.defaults
+    counts = device if options.get("fused") or options.get("capturable") else torch.device("cpu")
     for name, held in memory.items():
         parameter = trainer.model.get_parameter(name)
-        trainer.optimiser.state[parameter] = {key: _beside(parameter, value) for key, value in held.items()}
+        trainer.optimiser.state[parameter] = {key: _beside(parameter, value, counts) for key, value in held.items()}
     if trainer.average:
         for name, tensor in _below(tensors, "average").items():
             put(trainer.average.values[name], tensor)
@@ -137,12 +140,18 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def _beside(parameter: Tensor, value: Any) -> Any:
-    """A value of the optimiser's memory as it was: of the parameter's shape it lies in memory as the parameter does."""
+def _beside(parameter: Tensor, value: Any, counts: torch.device) -> Any:
+    """A value of the optimiser's memory as it was: of the parameter's shape it lies in memory as the parameter does.
+
+    Args:
+        parameter: that it is about.
+        value: as it was saved.
+        counts: where the optimiser wants counts of steps.
+    """
     if not isinstance(value, Tensor):
         return value
     if value.shape == parameter.shape:
         found = torch.empty_like(parameter, dtype=value.dtype)
         put(found, value)
         return found
-    return value.clone()  # a count of steps; the optimiser itself keeps it where it wants it
+    return value.clone().to(parameter.device if value.ndim else counts)

@@ -239,18 +239,18 @@ def _why_not(choice: OptimiserChoice, mesh: Any, rows: int) -> str:
     parameters = []
     for shape in ((rows, 8, 3, 3), (rows, 64), (rows,)):
         ones = torch.ones(shape, device=mesh.device_type)
-        own = nn.Parameter(distribute_tensor(ones, mesh, [Shard(0)], src_data_rank=None))
-        own.grad = torch.ones_like(own)
-        parameters.append(own)
+        parameter = nn.Parameter(distribute_tensor(ones, mesh, [Shard(0)], src_data_rank=None))
+        parameter.grad = torch.ones_like(parameter)
+        parameters.append(parameter)
     optimiser = choice.make([{"params": parameters, "lr": 1e-3, "weight_decay": 0.01}])
     try:
         optimiser.step()
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     # What has a parameter's shape is divided as it is, and a count is the same everywhere.
-    for parameter, memory in optimiser.state.items():
+    for own, memory in optimiser.state.items():
         for name, held in memory.items():
-            like = is_divided(held) and held.shape == parameter.shape
+            like = is_divided(held) and held.shape == own.shape
             if isinstance(held, Tensor) and held.numel() > 1 and not like:
                 return f"its {name} has not the shape of the parameter"
     return ""
