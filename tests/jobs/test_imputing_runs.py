@@ -46,6 +46,11 @@ def test_a_run_fills_holes_as_it_learned_to_wherever_it_is_used(table, tmp_path)
     second = zoo.train(table, out=tmp_path / "more", start=tmp_path / "run", image="path", target=("shape",), **options)
     assert second.run["data"]["covariates"] == first.run["data"]["covariates"]
     assert second.run["imputation"] == first.run["imputation"]
+    complete = ("rows=drop(max=1, max_class=1)",)  # the second of two stages: on complete rows alone
+    more = {"start": tmp_path / "run", "image": "path", "target": ("shape",), **options}
+    third = zoo.train(table, out=tmp_path / "complete", impute=complete, **more)
+    assert third.run["data"]["splits"]["train"] < first.run["data"]["splits"]["train"]
+    assert third.run["data"]["splits"]["test"] == first.run["data"]["splits"]["test"]
     with pytest.raises(ZooError, match="this run marks which covariates were missing"):
         run_export(ExportConfig(run=tmp_path / "run", out=tmp_path / "model.pt2", format="torch"))
 

@@ -150,6 +150,15 @@ def test_a_prior_is_of_classes_alone(table, tmp_path):
     )
 
 
+def test_numbers_that_a_run_took_for_classes_are_classes_wherever_it_is_used(table, tmp_path):
+    classes = pl.read_csv(table).select("image", level=pl.when(pl.col("shape") == "disc").then(0.33).otherwise(1.0))
+    classes.write_csv(table)
+    train(table, tmp_path / "run", task=("level=classification",), epochs=1)
+    assert zoo.evaluate(tmp_path / "run", table).metrics["level"]["classes"] == ["0.33", "1"]
+    more = zoo.train(table, out=tmp_path / "more", start=tmp_path / "run", epochs=1, quiet=True, deterministic=True)
+    assert more.metrics["level"]["test"]["classes"] == ["0.33", "1"]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -24,6 +24,7 @@ def test_by_default_the_mean_of_each_targets_own_metric_chooses_and_a_metric_cou
     assert chooser.with_mean({"defect/log_loss": 1.0, "type/log_loss": 3.0})["mean"] == 2.0
     assert chooser.key == "mean"
     assert chooser.better(1.0, 2.0)
+    assert make_chooser("log_loss", (ONE, TWO), held()) == chooser
     alone = make_chooser(None, (ONE,), held())
     assert (str(alone), alone.key) == ("log_loss", "defect/log_loss")
     own = make_chooser("recall(crack)", (ONE, TWO), held())

@@ -152,10 +152,12 @@ class TrainConfig:
     """L2 penalty in the grid of --sweep; repeat for several; by default 0.01, 0.1, 1 and 10 times --head-l2."""
     warmup: float = 0.1
     """Share of all steps in which the learning rate rises."""
-    metric: str | None = None
-    """Chooses the best epoch on validation rows: log_loss (the default), balanced_accuracy, macro_f1, g_mean, mcc,
-    pr_auc, …; of one class: recall(NAME), precision(NAME), f1(NAME), roc_auc(NAME), pr_auc(NAME). With several targets
-    it is the mean over all that have it, or, as in TARGET:macro_f1, that of one."""
+    metric: str = "log_loss"
+    """Chooses the best epoch on validation rows: log_loss (of numbers, which have none, it means nmse),
+    balanced_accuracy, macro_f1, g_mean, mcc, pr_auc, …; of one class: recall(NAME), precision(NAME), f1(NAME),
+    roc_auc(NAME), pr_auc(NAME); quadratic_kappa, rank_mae of ranks; map, subset_accuracy, ap(NAME) of labels; rmse,
+    mae, r2, spearman of numbers. With several targets the mean over all that have it, or, as in TARGET:macro_f1, of
+    one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of the frozen part, and of the autocast of what trains; auto takes bf16 where it is faster here, and its features
     serve as well. With fp16 the loss is scaled, for GPUs that are slow in bf16."""

@@ -133,7 +133,9 @@ def _features(config: AdviseConfig, reporter: Reporter) -> _Data:
     shared = {field.name for field in fields(TrainConfig)} & {field.name for field in fields(AdviseConfig)}
     given = {name: getattr(config, name) for name in shared - {"target"}}
     target = (config.target,) if config.target else ()
-    job = start_job(TrainConfig(**given, target=target, freeze="head", epochs=1), reporter, Clock(), claimed=False)
+    task = tuple(f"{name}=classification" for name in target)  # classes, also where they are spelled as decimals
+    own = TrainConfig(**given, target=target, task=task, freeze="head", epochs=1)
+    job = start_job(own, reporter, Clock(), claimed=False)
     model, splits, images = job.model.to(job.device), job.data.splits, job.data.images
     freeze_parts(model, model.view, job.policy, "backbone.", digest=False, batchnorm=job.batchnorm)
     boundary = find_boundary(model.view, model.kind, job.policy, images.pixels(np.resize(splits.train, 3)))

@@ -16,7 +16,7 @@ from zoo.model.adapt import adapt_input
 from zoo.model.load import in_full, one_head
 from zoo.model.view import find_entry, split_name
 from zoo.run.artifact import Artifact, load_artifact
-from zoo.run.covariates import Covariates
+from zoo.run.covariates import Covariates, parse_imputing
 from zoo.run.files import read_json
 from zoo.run.filling import Filling
 from zoo.run.uses import read_splits
@@ -96,7 +96,8 @@ def _refuse_other(config: TrainConfig, folder: Path, artifact: Artifact) -> None
             f"--covariate {', '.join(config.covariate)}: the head of {folder} reads {', '.join(own) or 'none'}; "
             "leave it out"
         )
-    if config.impute:
+    asked = parse_imputing(config.impute)
+    if asked.calls or asked.indicator:  # which rows train is this run's own affair
         raise ZooError(f"--impute {config.impute[0]}: holes are filled as {folder} learned to; leave it out")
     if config.nodata not in (None, model.view.input.nodata):
         raise ZooError(f"--nodata {config.nodata}: missing pixels are known as {folder} knows them; leave it out")

@@ -87,7 +87,7 @@ def with_file_bands(spec: InputSpec, names: Sequence[str], layout: Layout | None
 
 
 def target_kinds(tasks: Sequence[Task], data: str, columns: Sequence[str]) -> dict[str, TargetKind]:
-    """The kinds of the columns of some data that hold the targets of a run, one class a row left out.
+    """The kinds of the columns of some data that hold the targets of a run.
 
     Args:
         tasks: of the run.
@@ -100,8 +100,7 @@ def target_kinds(tasks: Sequence[Task], data: str, columns: Sequence[str]) -> di
         names = own
     if len(names) != len(own):
         return {}  # the caller says so
-    found = {name: TargetKind(kind=task.kind, names=_names(task)) for name, task in zip(names, tasks, strict=True)}
-    return {name: kind for name, kind in found.items() if kind.kind != "classification"}
+    return {name: TargetKind(kind=task.kind, names=_names(task)) for name, task in zip(names, tasks, strict=True)}
 
 
 def _names(task: Task) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from zoo.data.bands import check_nodata, wanted_bands
 from zoo.data.label_policy import parse_policy
 from zoo.errors import ZooError
 from zoo.group import started_with
-from zoo.metrics.chooser import split_option
+from zoo.metrics.chooser import DEFAULT, split_option
 from zoo.metrics.kinds import check_metric_name
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
@@ -83,7 +83,7 @@ def _check_strategies(config: TrainConfig, text: str) -> None:
 def _check_metric(config: TrainConfig) -> None:
     """Refuse kinds of targets that there are not, and a metric that no target can have."""
     named = parse_kinds(config.task)
-    if config.metric is None:
+    if config.metric == DEFAULT:
         return
     kinds: list[TaskKind] = [each.kind for each in named.values()]
     if config.start is not None:

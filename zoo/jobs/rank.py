@@ -157,6 +157,7 @@ def _check(config: RankConfig) -> tuple[float | None, int | None]:
 def _train(config: RankConfig, name: str) -> TrainConfig:
     """The fine-tuning that is ranked for."""
     carried: dict[str, Any] = {field: getattr(config, field) for field in CARRIED}
+    carried["task"] = _classes(config)
     return TrainConfig(
         backbone=name,
         out=config.out,
@@ -165,6 +166,11 @@ def _train(config: RankConfig, name: str) -> TrainConfig:
         random_frozen=config.weights == "none",
         **carried,
     )
+
+
+def _classes(config: RankConfig) -> tuple[str, ...]:
+    """Targets are classes here, also where they are spelled as decimals."""
+    return tuple(f"{name}=classification" for name in config.target)
 
 
 def _names(config: RankConfig) -> list[str]:
@@ -193,7 +199,7 @@ def _names(config: RankConfig) -> list[str]:
 
 
 def _cell(config: RankConfig, name: str, digest: str, task: str, epochs: int | None = None) -> Cell:
-    train = {field: getattr(config, field) for field in CARRIED}
+    train = {field: getattr(config, field) for field in CARRIED} | {"task": list(_classes(config))}
     # Relative to where this is run, which is no part of what comes out.
     train["data"] = str(Path(config.data).resolve()) if Path(config.data).exists() else config.data
     train |= {"backbone": name, "random_frozen": config.weights == "none"}

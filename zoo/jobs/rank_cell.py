@@ -27,7 +27,6 @@ from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
 from zoo.jobs.train import Clock, start_job
 from zoo.jobs.training_part import suffix_of
-from zoo.metrics.kinds import DEFAULTS
 from zoo.metrics.probing import enough_rows, linear_probe, make_folds, nearest_neighbours
 from zoo.metrics.transfer import h_score, log_me
 from zoo.model.freeze import freeze_parts
@@ -52,8 +51,7 @@ def score_backbone(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
     rows, labels, classes = _training_rows(job, parameters["rows"], parameters["folds"], seed)
     features, speed, said = _features(job, rows)
     folds = make_folds(labels, parameters["folds"], seed, group_codes(job.data.table, rows))
-    metric = job.config.metric or DEFAULTS["classification"]
-    names = [job.data.tasks[0].classes[label] for label in classes]
+    metric, names = job.config.metric, [job.data.tasks[0].classes[label] for label in classes]
     found = {
         "probe": asdict(linear_probe(features, labels, folds, metric, names)),
         "neighbours": asdict(nearest_neighbours(features, labels, folds, metric, names)),

@@ -12,6 +12,9 @@ from zoo.metrics.kinds import DEFAULTS, check_defined, check_metric
 from zoo.registry.near import suggest
 from zoo.specs import Target, Task
 
+DEFAULT = "log_loss"
+"""The name under which each target's own default metric is asked for; of most kinds it is just that."""
+
 MEAN = "mean"
 """In the history, the mean that chooses where several targets count."""
 
@@ -85,11 +88,12 @@ def make_chooser(
 ) -> Chooser:
     """What `--metric` comes to on these rows.
 
-    By default each target's own metric counts, and the mean of them chooses; `METRIC` is that of every target that has
-    it, `TARGET:METRIC` of one. A target that the rows leave undefined does not count where others do.
+    By default, which `log_loss` stands for, each target's own metric counts, and the mean of them chooses; `METRIC` is
+    that of every target that has it, `TARGET:METRIC` of one. A target that the rows leave undefined does not count
+    where others do.
 
     Args:
-        option: as the user wrote it, or None.
+        option: as the user wrote it, or None for the default.
         tasks: all targets.
         held: their labels on the rows that choose.
         rows: what messages call them.
@@ -98,7 +102,8 @@ def make_chooser(
         UnknownNameError: no such target or metric, or a class that no target has.
         DataError: the rows leave it undefined; the message says why.
     """
-    target, metric = split_option(option, [task.name for task in tasks]) if option else (None, None)
+    names = [task.name for task in tasks]
+    target, metric = split_option(option, names) if option not in (None, DEFAULT) else (None, None)
     own = {task.name: metric or DEFAULTS[task.kind] for task in tasks}
     asked = [task for task in tasks if target in (None, task.name) and _has(task, own[task.name])]
     if not asked:

@@ -61,6 +61,8 @@ def training_curves(
 
 def _words(key: str) -> str:
     # The name of a class may hold a slash, as in `defect/recall(1/3)`.
+    if key == "mean":
+        return "their mean, which chooses the epoch"
     found = re.fullmatch(r"(.*)/(\w+(?:\(.*\))?)", key, flags=re.DOTALL)
     return f"{found[1]} · {words(found[2])}" if found else key
 

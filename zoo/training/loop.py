@@ -432,11 +432,8 @@ class Trainer:
             epoch: whose augmented views are seen; None for images as they are.
         """
         self.model.eval()
-        rows, group, size = (
-            self.data.val if rows is None else rows,
-            self.settings.group,
-            max(self.settings.batch_size, 64),
-        )
+        group, size = self.settings.group, max(self.settings.batch_size, 64)
+        rows = self.data.val if rows is None else rows
         group.copy(self.model.buffers())  # statistics that moved did so by each process's own rows
         own = group.part(rows)
         batches = list(torch.split(own, size)) if len(own) else []
