@@ -44,7 +44,7 @@ BACKBONE = "lite/efficientnet_lite0"
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 SHOWN = (*METRICS, "g_mean")
 
-PUBLISHED = {
+REFERENCE = {
     "none": ("CE", (0.748, 0.007), (0.464, 0.009), (0.480, 0.015)),
     "logit-adjust": ("posthoc LA tau=1", (0.642, 0.011), (0.592, 0.019), (0.529, 0.003)),
     "logit-adjust(tau=0.5)": ("posthoc LA tau=.5", (0.750, 0.012), (0.554, 0.015), (0.566, 0.018)),
@@ -130,7 +130,7 @@ def mistakes(folder, seeds):
     counts = dict(zip(counts["defect"], counts["count"], strict=True))
     largest = max(counts.values())
     weighed = frame.with_columns(weight=pl.Series([counts[name] / largest for name in frame["defect"]]))
-    found = {name: {metric: [] for metric in SHOWN} for name in PUBLISHED if " " in name}
+    found = {name: {metric: [] for metric in SHOWN} for name in REFERENCE if " " in name}
     with tempfile.TemporaryDirectory() as made:
         weighed.write_csv(Path(made) / "table.csv")
         options = {"backbone": BACKBONE, "crop": "squash", "quiet": True}
@@ -224,17 +224,17 @@ def _over(values):
     return {"mean": statistics.fmean(values), "spread": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def against_published(rows):
+def against_reference(rows):
     """Ours beside theirs, metric by metric, and whether it holds."""
     found = []
-    for text, (theirs, *figures) in PUBLISHED.items():
+    for text, (theirs, *figures) in REFERENCE.items():
         for metric, (mean, spread) in zip(METRICS, figures, strict=True):
             own = rows[text][metric]
             unit = max(spread, own["spread"] or 0.0)
             off = (own["mean"] - mean) / unit
             found.append(
-                {"strategy": text, "published_row": theirs, "metric": metric, "ours": own["mean"],
-                 "ours_spread": own["spread"], "published": mean, "published_spread": spread,
+                {"strategy": text, "reference_row": theirs, "metric": metric, "ours": own["mean"],
+                 "ours_spread": own["spread"], "reference": mean, "reference_spread": spread,
                  "deviations": round(off, 2), "holds": abs(off) <= 2}
             )  # fmt: skip
     return found
@@ -261,14 +261,14 @@ def _text(value, sign=""):
 
 
 def judged(rows):
-    """ELPV against what was published and what is asked: the part of the report, and lines about it."""
-    report = {"published": against_published(rows), "bars": {}}
+    """ELPV against the reference and what is asked: the part of the report, and lines about it."""
+    report = {"reference": against_reference(rows), "bars": {}}
     lines = []
-    for own in report["published"]:
+    for own in report["reference"]:
         said = "holds" if own["holds"] else "does not hold"
         lines.append(
-            f"{own['strategy']}, {own['metric']}: {own['ours']:.3f} ± {own['ours_spread']:.3f}, published "
-            f"{own['published']:.3f} ± {own['published_spread']:.3f}: {own['deviations']:+.1f} deviations, {said}"
+            f"{own['strategy']}, {own['metric']}: {own['ours']:.3f} ± {own['ours_spread']:.3f}, reference "
+            f"{own['reference']:.3f} ± {own['reference_spread']:.3f}: {own['deviations']:+.1f} deviations, {said}"
         )
     for metric, bar in BARS.items():
         gains = {text: own["gain"][metric] for text, own in rows.items() if "gain" in own}
