@@ -8,7 +8,7 @@ from torch import nn
 
 import zoo
 from zoo.errors import IntegrityError
-from zoo.jobs import fitting
+from zoo.jobs import fitting, training_part
 from zoo.jobs import train as training
 from zoo.training.loop import Trainer
 
@@ -34,11 +34,11 @@ def steps(monkeypatch):
 
 def blinded(monkeypatch, since):
     """From this epoch on autograd does not see the backbone."""
-    plain = fitting.suffix_of
+    plain = training_part.suffix_of
 
     @contextmanager
-    def blind(job, plan):
-        with plain(job, plan) as suffix:
+    def blind(job, plan, **options):
+        with plain(job, plan, **options) as suffix:
 
             def cut_off(given, covariates):
                 if job.intervals[job.interval].start < since:
@@ -49,7 +49,7 @@ def blinded(monkeypatch, since):
 
             yield cut_off
 
-    monkeypatch.setattr(fitting, "suffix_of", blind)
+    monkeypatch.setattr(training_part, "suffix_of", blind)
 
 
 def test_a_backbone_that_autograd_does_not_see_stops_the_run_at_its_first_step(

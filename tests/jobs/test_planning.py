@@ -172,7 +172,7 @@ def test_rows_are_held_in_memory_where_half_of_it_is_enough(plan, monkeypatch, m
 def test_without_measuring_a_rule_decides_and_says_so(plan):
     found = plan()
     assert found.mode == "cached"
-    assert found.compute == Compute(channels_last=True)
+    assert found.compute == Compute(channels_last=found.prefix.recipe.channels_last)
     assert decided(found, "trainable part").why == "by rule: 76 steps of an image are too few to measure"
     assert decided(found, "feature cache").why == "cached: not measured; live: not measured; whole: not measured"
 

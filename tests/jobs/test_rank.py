@@ -37,9 +37,9 @@ def scores(found):
 def test_scores_are_the_same_again_and_features_are_not_computed_again(shape_folder, monkeypatch):
     data, passed, compute = shape_folder(24, 24), [], extract._compute
 
-    def counted(prefix, images, rows, *rest):
+    def counted(source, rows, *rest):
         passed.append(len(rows))
-        compute(prefix, images, rows, *rest)
+        compute(source, rows, *rest)
 
     monkeypatch.setattr(extract, "_compute", counted)
     first, before = score_backbone(parameters(data), 0), sum(passed)

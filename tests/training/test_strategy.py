@@ -190,7 +190,7 @@ def test_labels_that_are_missing_are_masked_before_the_loss():
     """Masked after it, the gradient of a NaN is a NaN, whatever the mask says."""
     value, mask = torch.tensor([[1.0, torch.nan], [torch.nan, 0.0]]), torch.tensor([[True, False], [False, True]])
     logits = torch.zeros(2, 2, requires_grad=True)
-    task_loss(logits, Target(value=value, mask=mask), Answer()).backward()
+    task_loss(logits, Target(value=value, mask=mask), Answer(), kind="multilabel").backward()
     assert torch.isfinite(logits.grad).all()
     assert (logits.grad != 0).tolist() == mask.tolist()
     again = torch.zeros(2, 2, requires_grad=True)
