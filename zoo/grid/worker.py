@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import multiprocessing
 import os
@@ -197,6 +198,9 @@ def _work(connection: Connection, tasks: Sequence[tuple[str, Any, int]], threads
     with Path(log).open("a", encoding="utf-8") as file:  # by descriptor, for what C code prints too
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # what is killed flushes nothing
     gc.freeze()  # what was imported before stays: the collector need not look at it again and again
     for task, parameters, seed in tasks:
         os.truncate(log, 0)  # the log is of one cell
