@@ -120,7 +120,7 @@ class Worker:
 
     def _answer(self) -> Row:
         try:
-            status, content, peak = json.loads(self.connection.recv_bytes())
+            status, content, output, peak = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             return self._died()
         self._peak = max(self._peak, peak)
@@ -128,7 +128,8 @@ class Worker:
         last = len(self.left) == 1 or status == "memory"  # what ran out of memory may have left some of it taken
         if last:
             self._process.join(timeout=5.0)  # what hangs after its answer is killed
-        row = self._row(status, content if status != "ok" else "", content if status == "ok" else None)
+        good = status == "ok"
+        row = self._row(status, "" if good else content, output, content if good else None)
         if last:
             self.stop()
         self._started, self._peak = time.monotonic(), 0.0
@@ -140,11 +141,11 @@ class Worker:
         return self._end("died", _death(self._process.exitcode))
 
     def _end(self, status: Status, message: str) -> Row:
-        row = self._row(status, message)
+        row = self._row(status, message, _tail(self._log))
         self.stop()
         return row
 
-    def _row(self, status: Status, message: str, result: Any = None) -> Row:
+    def _row(self, status: Status, message: str, output: str, result: Any = None) -> Row:
         cell = self.left.pop(0)
         return Row(
             key=cell.key,
@@ -155,7 +156,7 @@ class Worker:
             status=status,
             result=result,
             message=message,
-            output="" if status == "ok" else _tail(self._log),
+            output=output,
             seconds=round(time.monotonic() - self._started, 3),
             peak_mib=round(self._peak, 1),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,7 +208,8 @@ def _work(connection: Connection, tasks: Sequence[tuple[str, Any, int]], threads
         status, content = _computed(task, parameters, seed, threads)
         sys.stdout.flush()
         sys.stderr.flush()
-        connection.send_bytes(json.dumps([status, content, _own_peak()]).encode())
+        output = "" if status == "ok" else _tail(Path(log))  # here, because the next cell begins the log anew
+        connection.send_bytes(json.dumps([status, content, output, _own_peak()]).encode())
         for child in psutil.Process().children(recursive=True):  # what a task leaves running would slow the next ones
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
