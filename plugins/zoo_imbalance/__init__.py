@@ -85,7 +85,7 @@ OFFERED: dict[str, tuple[Build, type, str]] = {
     "minority-augment": (
         minority_augment_plan,
         MinorityAugment,
-        "stronger augmentation of rare classes' images; alone it teaches that what is changed is rare, so say --augment",
+        "stronger augmentation of rare classes' images; alone it teaches that what changed is rare, so say --augment",
     ),
     "crt": (crt_plan, Retrain, "then a new head from class-balanced draws, the backbone frozen (Kang 2020)"),
     "lws": (lws_plan, Retrain, "then a factor for each class alone, from class-balanced draws (Kang 2020)"),
