@@ -38,7 +38,7 @@ from zoo.jobs.outcome import score
 from zoo.jobs.record import versions
 from zoo.metrics.paired import paired
 from zoo.probe import device_name, pick_device
-from zoo.specs import Task
+from zoo.specs import Target, Task
 
 BACKBONE = "lite/efficientnet_lite0"
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -154,9 +154,10 @@ def divided(run, counts):
     columns = [frame[f"defect.p({name})"].cast(pl.Float64).to_numpy() / counts[name] for name in classes]
     probabilities = torch.from_numpy(np.stack(columns, 1))
     probabilities /= probabilities.sum(1, keepdim=True)
-    labels = {"defect": frame["defect"].to_list()}
     task = Task(name="defect", classes=classes)
-    return score({"defect": probabilities}, labels, ["test"] * len(frame), [task])["defect"]["test"]
+    value = torch.tensor([classes.index(name) for name in frame["defect"].to_list()])
+    known = Target(value=value, mask=torch.ones(len(value), dtype=torch.bool))
+    return score({"defect": probabilities}, {"defect": known}, ["test"] * len(frame), [task])["defect"]["test"]
 
 
 def _add(held, scores):

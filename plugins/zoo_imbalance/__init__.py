@@ -82,7 +82,11 @@ OFFERED: dict[str, tuple[Build, type, str]] = {
     ),
     "remix": (remix_plan, Remix, "mixup whose labels lean towards the rarer class (Chou 2020)"),
     "balanced-mixup": (balanced_mixup_plan, BalancedMixup, "mixup with class-balanced partners (Galdran 2021)"),
-    "minority-augment": (minority_augment_plan, MinorityAugment, "stronger augmentation of rare classes' images"),
+    "minority-augment": (
+        minority_augment_plan,
+        MinorityAugment,
+        "stronger augmentation of rare classes' images; alone it teaches that what changed is rare, so say --augment",
+    ),
     "crt": (crt_plan, Retrain, "then a new head from class-balanced draws, the backbone frozen (Kang 2020)"),
     "lws": (lws_plan, Retrain, "then a factor for each class alone, from class-balanced draws (Kang 2020)"),
     "mislas": (mislas_plan, Mislas, "mixup, then balanced draws, labels smoothed by class, and factors (Zhong 2021)"),

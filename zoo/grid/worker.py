@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import multiprocessing
 import os
@@ -119,7 +120,7 @@ class Worker:
 
     def _answer(self) -> Row:
         try:
-            status, content, peak = json.loads(self.connection.recv_bytes())
+            status, content, output, peak = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             return self._died()
         self._peak = max(self._peak, peak)
@@ -127,7 +128,8 @@ class Worker:
         last = len(self.left) == 1 or status == "memory"  # what ran out of memory may have left some of it taken
         if last:
             self._process.join(timeout=5.0)  # what hangs after its answer is killed
-        row = self._row(status, content if status != "ok" else "", content if status == "ok" else None)
+        good = status == "ok"
+        row = self._row(status, "" if good else content, output, content if good else None)
         if last:
             self.stop()
         self._started, self._peak = time.monotonic(), 0.0
@@ -139,11 +141,11 @@ class Worker:
         return self._end("died", _death(self._process.exitcode))
 
     def _end(self, status: Status, message: str) -> Row:
-        row = self._row(status, message)
+        row = self._row(status, message, _tail(self._log))
         self.stop()
         return row
 
-    def _row(self, status: Status, message: str, result: Any = None) -> Row:
+    def _row(self, status: Status, message: str, output: str, result: Any = None) -> Row:
         cell = self.left.pop(0)
         return Row(
             key=cell.key,
@@ -154,7 +156,7 @@ class Worker:
             status=status,
             result=result,
             message=message,
-            output="" if status == "ok" else _tail(self._log),
+            output=output,
             seconds=round(time.monotonic() - self._started, 3),
             peak_mib=round(self._peak, 1),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -197,13 +199,17 @@ def _work(connection: Connection, tasks: Sequence[tuple[str, Any, int]], threads
     with Path(log).open("a", encoding="utf-8") as file:  # by descriptor, for what C code prints too
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # what is killed flushes nothing
     gc.freeze()  # what was imported before stays: the collector need not look at it again and again
     for task, parameters, seed in tasks:
         os.truncate(log, 0)  # the log is of one cell
         status, content = _computed(task, parameters, seed, threads)
         sys.stdout.flush()
         sys.stderr.flush()
-        connection.send_bytes(json.dumps([status, content, _own_peak()]).encode())
+        output = "" if status == "ok" else _tail(Path(log))  # here, because the next cell begins the log anew
+        connection.send_bytes(json.dumps([status, content, output, _own_peak()]).encode())
         for child in psutil.Process().children(recursive=True):  # what a task leaves running would slow the next ones
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
