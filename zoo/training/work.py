@@ -203,7 +203,16 @@ def _attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor,
     return 4 * rows * (query.shape[3] + value.shape[3])
 
 
+def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> int:
+    """Two products: of queries and keys, and of what comes of them and the values."""
+    del rest, options
+    rows = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2]
+    return 2 * rows * (query.shape[3] + value.shape[3])
+
+
 FORMULAS: dict[Any, Callable[..., int]] = {
+    # Not every torch has a formula for the CPU's kernel (2.14 has none), and one without counts nothing.
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,  # noqa: SLF001
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_efficient_attention_backward: _attention_backward,  # noqa: SLF001
     aten._scaled_dot_product_flash_attention_backward: _attention_backward,  # noqa: SLF001
