@@ -18,6 +18,7 @@ from zoo.errors import OptionError, ZooError
 from zoo.model.network import TaskHeads
 from zoo.registry.near import suggest
 from zoo.specs import Task
+from zoo.training.shards import whole
 
 LIMIT = 4.0
 """Largest absolute log variance."""
@@ -89,7 +90,7 @@ def learned_weights(heads: TaskHeads) -> dict[str, float]:
     """The factors that were learned, by task; empty where none were."""
     if heads.log_variances is None:
         return {}
-    factors = (-heads.log_variances.detach()).exp().tolist()
+    factors = (-whole(heads.log_variances.detach())).exp().tolist()
     return {task.name: factor for task, factor in zip(heads.tasks, factors, strict=True)}
 
 
