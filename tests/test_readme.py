@@ -60,8 +60,8 @@ def test_the_strategies_and_imputers_it_names_exist():
     table = README.split("| where it acts | strategies |", maxsplit=1)[1].split("\n\n", maxsplit=1)[0]
     named = [*(first or second for first, second in pairs), *re.findall(r"`([^`]+)`", table)]
     assert len(named) >= 25
-    for text in named:
-        if text.partition("=")[0] in IMPUTERS:
+    for text in (each.strip('"') for each in named):
+        if text.partition("=")[0] in {*IMPUTERS, "rows"}:
             check_options(TrainConfig(data="x", backbone="x", out=Path("x"), impute=(text,)))
         else:
             parse_options(text)
