@@ -36,11 +36,8 @@ def cells(patterns):
         chosen = [row for row in rows if any(fnmatch.fnmatch(row.name, pattern) for pattern in patterns)]
     else:
         chosen = smallest_of_families(rows)
-    return [
-        cell
-        for source in SOURCES
-        for cell in freezing_cells(source, [row.entry.name for row in chosen if row.source == source])
-    ]
+    chosen = sorted(chosen, key=lambda row: row.entry.parameters or 0)  # what was stopped has done the most it could
+    return [cell for row in chosen for cell in freezing_cells(row.source, [row.entry.name])]
 
 
 def summary(rows):
@@ -98,7 +95,7 @@ def main():
         cells(options.backbones),
         options.rows or cache_folder() / "benchmarks" / "freezing.jsonl",
         jobs=options.jobs,
-        limits=Limits(seconds=900, mib=8 * 1024),
+        limits=Limits(seconds=3600, mib=8 * 1024),
         retry=failed,
         preload=("zoo.testing.freezing", "timm", "torchvision"),
         progress=progress,
