@@ -43,7 +43,7 @@ def summary(rows):
         name = f"{row.parameters['source']}/{row.parameters['model']}"
         if row.status != "ok":
             outcomes["failed"] += 1
-            refused[name] = {"all": f"{row.status}: {row.error}"}
+            refused[name] = {"all": f"{row.status}: {row.message}"}
             continue
         cuts = row.result["cuts"]
         bad = {policy: found["why_not"] for policy, found in cuts.items() if "why_not" in found}
