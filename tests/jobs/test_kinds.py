@@ -159,6 +159,14 @@ def test_numbers_that_a_run_took_for_classes_are_classes_wherever_it_is_used(tab
     assert more.metrics["level"]["test"]["classes"] == ["0.33", "1"]
 
 
+def test_many_classes_that_are_numbers_are_learned_and_asked_about(table, tmp_path):
+    years = pl.read_csv(table).select("image", year=2000 + pl.int_range(80) % 11)
+    years.write_csv(table)
+    result = train(table, tmp_path / "run", target=("year",), epochs=1)
+    said = "'year' has 11 classes, all of them numbers. If they are measured, say --task year=regression"
+    assert said in result.run["data"]["warnings"]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

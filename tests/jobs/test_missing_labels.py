@@ -1,12 +1,15 @@
 """Tables whose targets have holes: what a row still teaches, what is counted, and what is said."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
 import zoo
 from zoo.errors import DataError, OptionError, ZooError
+from zoo.jobs.pseudo import with_labels
 
 BASE = {"backbone": "tiny/test_efficientnet", "size": 32, "epochs": 2, "quiet": True, "deterministic": True}
 
@@ -164,3 +167,9 @@ def test_two_stages_first_every_row_then_the_complete_ones_at_a_lower_rate(table
     assert second.run["data"]["splits"]["train"] < first.run["data"]["splits"]["train"]
     seen = pl.read_csv(tmp_path / "second" / "splits.csv").filter(pl.col("run") == "first")
     assert set(seen["split"]) == {"train"}  # what the first stage was trained on, this run was
+
+
+def test_no_held_out_row_can_be_given_a_label():
+    job = SimpleNamespace(data=SimpleNamespace(splits=SimpleNamespace(train=np.array([1, 2]))))
+    with pytest.raises(ValueError, match="a pseudo-label of a row that does not train"):
+        with_labels(job, {"shape": {"rows": [2, 3]}})

@@ -170,6 +170,15 @@ def test_what_labels_leave_undefined_says_why():
             check_defined(TAGS, name, target, "these rows")
 
 
+def test_labels_that_cannot_be_scored_are_refused():
+    _, target = tagged(3)
+    blank = Target(value=target.value, mask=torch.zeros_like(target.mask))
+    with pytest.raises(ValueError, match="no rows to score"):
+        multilabel.multilabel_metrics(torch.rand(40, 3), blank, TAGS.classes)
+    with pytest.raises(ValueError, match="probabilities are not all finite"):
+        multilabel.multilabel_metrics(torch.full((40, 3), torch.nan), target, TAGS.classes)
+
+
 @pytest.mark.parametrize(
     ("task", "name", "message"),
     [

@@ -164,7 +164,8 @@ def _read_folder(root: Path, asked: Roles, need_targets: bool) -> Table:
     own = Roles(targets=("label",), split="split" if "split" in scan.columns else None)
     roles = settle_roles(f"the folder {root}", list(scan.columns), asked, own)
     frame = pl.DataFrame(scan.columns, schema=dict.fromkeys(scan.columns, pl.String))
-    return Table(name=root.name, frame=frame, roles=roles, root=root, notes=scan.notes)
+    kinds = {"label": TargetKind()}  # whatever the folders are called
+    return Table(name=root.name, frame=frame, roles=roles, root=root, notes=scan.notes, kinds=kinds)
 
 
 def _read_file(path: Path, asked: Roles, need_targets: bool, kinds: Mapping[str, TargetKind]) -> Table:

@@ -22,6 +22,7 @@ from zoo.data.images import Images
 from zoo.data.ingest import ingest
 from zoo.data.label_policy import Policy, Pseudo, incomplete, parse_policy
 from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes, unknown_labels
+from zoo.data.numbers import measured_hint
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.data.tasks import check_complete, fix_tasks
@@ -249,6 +250,7 @@ def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ..
 
 
 def _unlabelled(table: Table, tasks: tuple[Task, ...], policy: Policy) -> tuple[str, ...]:
+    """Sentences about labels that are missing, and about classes that may be none."""
     missing = label_holes(table).sum(axis=0)
     others = "they teach and measure the other targets alone" if len(missing) > 1 else "they are left out"
     if isinstance(policy, Pseudo):
@@ -257,6 +259,12 @@ def _unlabelled(table: Table, tasks: tuple[Task, ...], policy: Policy) -> tuple[
         f"{count} of {len(table)} rows have no label of {name!r}; {others}"
         for name, count in zip(table.roles.targets, missing, strict=True)
         if count
+    ]
+    stated = [task for task in tasks if task.kind == "classification" and task.name not in table.kinds]
+    said += [
+        f"{task.name!r} has {len(task.classes)} classes, all of them numbers{hint}"
+        for task in stated
+        if (hint := measured_hint(task.name, task.classes))
     ]
     unknown = ((task.name, name, count) for task in tasks for name, count in unknown_labels(table, task).items())
     return *said, *(
