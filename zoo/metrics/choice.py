@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from zoo.errors import DataError, UnknownNameError
+from zoo.errors import DataError
 from zoo.metrics.areas import areas_by_class
 from zoo.metrics.calibration import calibration
 from zoo.metrics.classification import probabilities_of
+from zoo.metrics.names import metric_and_own
 from zoo.metrics.scores import averages, check_rows, class_scores, counts_of, log_losses
 from zoo.metrics.undefined import by_labels, by_labels_of_class
-from zoo.registry.near import suggest
 
 METRICS = (
     "balanced_accuracy",
@@ -52,17 +51,7 @@ def check_metric(name: str, classes: Sequence[str] | None = None) -> tuple[str, 
     Raises:
         UnknownNameError: naming the choices and close ones.
     """
-    found = re.fullmatch(r"([^()]+)\((.+)\)", name)
-    metric, own = (found[1], found[2]) if found else (name, None)
-    known = OF_CLASS if found else METRICS
-    if metric not in known:
-        kinds = f"{', '.join(METRICS)}; of one class, as in recall(NAME): {', '.join(OF_CLASS)}"
-        raise UnknownNameError(f"unknown metric {name!r}; there are {kinds}{suggest(metric, known)}")
-    if own is not None and classes is not None and own not in classes:
-        raise UnknownNameError(
-            f"unknown class {own!r} in {name}; there are {', '.join(classes)}{suggest(own, classes)}"
-        )
-    return metric, own
+    return metric_and_own(name, METRICS, OF_CLASS, thing="class", names=classes)
 
 
 def check_defined(name: str, labels: Tensor, classes: Sequence[str], rows: str = "these rows") -> None:

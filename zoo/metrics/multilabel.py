@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.errors import DataError, UnknownNameError
+from zoo.errors import DataError
 from zoo.metrics.areas import areas, ranking
 from zoo.metrics.intervals import RESAMPLES, Intervals, share_interval
 from zoo.metrics.label_reasons import label_reasons, lacking
+from zoo.metrics.names import metric_and_own
 from zoo.metrics.predictions import THRESHOLD
 from zoo.metrics.row_bootstrap import row_bootstrap
-from zoo.registry.near import suggest
 from zoo.specs import Target
 
 METRICS = ("log_loss", "map", "roc_auc", "macro_f1", "micro_f1", "label_accuracy", "subset_accuracy")
@@ -203,17 +202,7 @@ def check_name(name: str, classes: Sequence[str] | None = None) -> tuple[str, st
     Raises:
         UnknownNameError: there is none of that name, or no such label.
     """
-    found = re.fullmatch(r"([^()]+)\((.+)\)", name)
-    metric, own = (found[1], found[2]) if found else (name, None)
-    known = OF_LABEL if found else METRICS
-    if metric not in known:
-        kinds = f"{', '.join(METRICS)}; of one label, as in ap(NAME): {', '.join(OF_LABEL)}"
-        raise UnknownNameError(f"unknown metric {name!r} of labels; there are {kinds}{suggest(metric, known)}")
-    if own is not None and classes is not None and own not in classes:
-        raise UnknownNameError(
-            f"unknown label {own!r} in {name}; there are {', '.join(classes)}{suggest(own, classes)}"
-        )
-    return metric, own
+    return metric_and_own(name, METRICS, OF_LABEL, thing="label", names=classes, of="labels")
 
 
 def check_values(name: str, target: Target, classes: Sequence[str], rows: str) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.errors import DataError, UnknownNameError
+from zoo.errors import DataError
+from zoo.metrics import names
 from zoo.metrics.intervals import RESAMPLES, Intervals, share_interval
 from zoo.metrics.predictions import predicted_ranks
 from zoo.metrics.row_bootstrap import row_bootstrap
 from zoo.metrics.scores import check_rows, log_losses
-from zoo.registry.near import suggest
 
 METRICS = ("log_loss", "rank_mae", "macro_rank_mae", "quadratic_kappa", "accuracy", "balanced_accuracy")
 """What may choose the best epoch; the first does where nobody says otherwise."""
@@ -196,10 +196,7 @@ def check_name(name: str) -> None:
     Raises:
         UnknownNameError: naming the choices and close ones.
     """
-    if name not in METRICS:
-        raise UnknownNameError(
-            f"unknown metric {name!r} of ranks; there are {', '.join(METRICS)}{suggest(name, METRICS)}"
-        )
+    names.check_name(name, METRICS, of="ranks")
 
 
 def check_values(name: str, labels: Tensor, rows: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.errors import DataError, UnknownNameError
+from zoo.errors import DataError
+from zoo.metrics import names
 from zoo.metrics.intervals import RESAMPLES, Intervals
 from zoo.metrics.row_bootstrap import row_bootstrap
-from zoo.registry.near import suggest
 from zoo.specs import Task
 
 METRICS = ("nmse", "rmse", "mae", "r2", "spearman")
@@ -166,10 +166,7 @@ def check_name(name: str) -> None:
     Raises:
         UnknownNameError: naming the choices and close ones.
     """
-    if name not in METRICS:
-        raise UnknownNameError(
-            f"unknown metric {name!r} of numbers; there are {', '.join(METRICS)}{suggest(name, METRICS)}"
-        )
+    names.check_name(name, METRICS, of="numbers")
 
 
 def check_values(name: str, truth: Tensor, rows: str) -> None:
