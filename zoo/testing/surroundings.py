@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoo.testing.check import require
+
 # The legacy functions are meant here: the state that others may rely on is theirs.
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
@@ -54,3 +56,21 @@ def sheltered() -> Iterator[dict[str, Any]]:
             for name in changed_since(before):
                 SETTINGS[name][1](before[name])
             torch.set_num_threads(threads)
+
+
+def check_draws(answer: Callable[[], object]) -> None:
+    """All randomness of `answer` comes from the generator that it makes: the global ones are neither read nor moved.
+
+    Raises:
+        CheckFailedError: it changes a setting of the process, or gives another fingerprint under other global seeds.
+    """
+    answers = []
+    for seed in (8191, 131071):  # odd ones: whoever sets the state to a usual seed is to be seen
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        with sheltered() as before:
+            answers.append(answer())
+            changed = changed_since(before)
+        require(not changed, f"it changes {', '.join(changed)}")
+    require(answers[0] == answers[1], "the same generator gives something else the second time")
