@@ -18,7 +18,7 @@ def watched(monkeypatch, tmp_path):
     """What each interval of a run has: by stage, as `StageInterval`; and the head's rate."""
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     seen, jobs = [], []
-    train, fit = fitting._train, Trainer.fit
+    train, fit = fitting.train_interval, Trainer.fit
 
     def training(job, *rest):
         jobs.append(job)
@@ -51,7 +51,7 @@ def watched(monkeypatch, tmp_path):
         seen.append((stages, next(group["initial_lr"] for group in groups if group["part"] == "head")))
         return found
 
-    monkeypatch.setattr(fitting, "_train", training)
+    monkeypatch.setattr(fitting, "train_interval", training)
     monkeypatch.setattr(Trainer, "fit", watching)
     return seen
 

@@ -27,7 +27,7 @@ from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.features.prefix import normalise
 from zoo.jobs.feeding import inputs_of, standardise
-from zoo.jobs.fitting import data_of
+from zoo.jobs.interval import data_of
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter

@@ -16,7 +16,8 @@ import torch
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.jobs.feeding import inputs_of, standardise
-from zoo.jobs.fitting import data_of, deterministic
+from zoo.jobs.fitting import deterministic
+from zoo.jobs.interval import data_of
 from zoo.jobs.job import Job
 from zoo.jobs.planning import make_plan
 from zoo.jobs.progress import Reporter

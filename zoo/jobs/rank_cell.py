@@ -20,7 +20,7 @@ from zoo.features.extract import keep
 from zoo.features.prefix import weights_digest
 from zoo.jobs.costs import planned_costs
 from zoo.jobs.feeding import inputs_of, standardise
-from zoo.jobs.fitting import data_of
+from zoo.jobs.interval import data_of
 from zoo.jobs.job import Job
 from zoo.jobs.planning import choose, make_plan
 from zoo.jobs.progress import Reporter

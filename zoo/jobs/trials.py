@@ -17,7 +17,7 @@ from zoo.errors import DataError
 from zoo.group import ALONE
 from zoo.jobs.drawing import drawn
 from zoo.jobs.feeding import inputs_of
-from zoo.jobs.fitting import data_of
+from zoo.jobs.interval import data_of
 from zoo.jobs.job import Job
 from zoo.jobs.planning import make_plan
 from zoo.jobs.settings import rates_of, settings_of
