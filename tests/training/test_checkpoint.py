@@ -13,9 +13,10 @@ from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Target, Task, Timeline
 from zoo.training.checkpoint import State, restore
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Settings, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import Rates, parse_optimiser
 from zoo.training.schedule import parse_curve
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 
 TASK = Task(name="shape", classes=("disc", "square"))

@@ -10,10 +10,11 @@ import torch
 from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Target, Task, Timeline
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Settings, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.range_test import Observed, RangeTest, Span, read_curve
 from zoo.training.schedule import Constant, parse_curve
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 
 TASK = Task(name="shape", classes=("disc", "square"))

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Target, Task, Timeline
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Settings, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.losses import total_loss
 from zoo.training.optimiser import Rates
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 
 TASKS = (Task(name="defect", classes=("ok", "crack")), Task(name="type", classes=("mono", "poly", "thin")))

@@ -9,8 +9,9 @@ from zoo.errors import OptionError, ZooError
 from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Target, Task, Timeline
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Settings, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import WEIGHING, Rates, build_optimiser
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 from zoo.training.task_weights import LIMIT, check_weights, describe, learned_weights, parse_weights
 

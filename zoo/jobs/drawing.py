@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from zoo.jobs.job import Job
 from zoo.training.ledger import verify_shift
-from zoo.training.loop import Data, generator_for
 from zoo.training.mixing import hard_labels
 from zoo.training.resampling import resampled
+from zoo.training.seeds import generator_for
+from zoo.training.settings import Data
 
 
 def drawn(job: Job, data: Data) -> Data:

@@ -23,9 +23,10 @@ from zoo.training.checkpoint import State, restore
 from zoo.training.fitters.choose import fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Fit, NonFiniteLossError, Trainer
+from zoo.training.loop import NonFiniteLossError, Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
+from zoo.training.settings import Data, Fit
 
 NAMED_FILES = 8
 """So many files of a step are named in a message."""

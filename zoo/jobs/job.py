@@ -26,9 +26,9 @@ from zoo.model.freeze import Frozen
 from zoo.model.network import FineTuneModel
 from zoo.specs import FreezePolicy, Interval, Lora
 from zoo.training.afterwards import Afterwards
-from zoo.training.loop import Fit
 from zoo.training.mixing import hard_labels
 from zoo.training.optimiser import Rates
+from zoo.training.settings import Fit
 from zoo.training.strategy import Answer
 
 

@@ -12,8 +12,8 @@ from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan
 from zoo.model.freeze import Frozen
 from zoo.training.fitters.record import HeadFit
-from zoo.training.loop import Fit
 from zoo.training.optimiser import Rates
+from zoo.training.settings import Fit
 from zoo.training.task_weights import describe, parse_weights
 
 

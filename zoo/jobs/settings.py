@@ -9,9 +9,9 @@ from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan
 from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Timeline
-from zoo.training.loop import Settings
 from zoo.training.optimiser import RATE_FACTORS, Rates, build_optimiser, parse_optimiser
 from zoo.training.schedule import parse_curve
+from zoo.training.settings import Settings
 from zoo.training.task_weights import parse_weights
 
 

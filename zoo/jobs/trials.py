@@ -29,7 +29,8 @@ from zoo.model.network import STATISTICS_ROWS, FineTuneModel
 from zoo.specs import Interval, Task, parse_policy
 from zoo.training.afterwards import finish
 from zoo.training.fitters.choose import fit_on_features
-from zoo.training.loop import Data, Trainer
+from zoo.training.loop import Trainer
+from zoo.training.settings import Data
 
 FOLDS, REPEATS = 5, 2
 FEWEST = 3

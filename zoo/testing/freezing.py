@@ -30,8 +30,9 @@ from zoo.specs import BackboneView, Interval, Phase, Target, Timeline, parse_sch
 from zoo.testing.specimen import TASK
 from zoo.training.first_step import FirstStep
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, NonFiniteLossError, Settings, Trainer
+from zoo.training.loop import NonFiniteLossError, Trainer
 from zoo.training.optimiser import Rates, build_optimiser
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 
 ROWS = 4

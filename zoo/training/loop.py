@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.group import ALONE, Group
 from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.model.network import TaskHeads
-from zoo.specs import Batch, Target, Task, Timeline
+from zoo.specs import Batch, Target, Task
 from zoo.training.average import Average
 from zoo.training.checkpoint import Keeper, Position, state_of
 from zoo.training.first_step import FirstStep
-from zoo.training.inputs import Inputs
 from zoo.training.losses import total_loss
 from zoo.training.mixing import Mixer, hard_labels, mixed, moved_on
-from zoo.training.optimiser import ADAMW, OptimiserChoice, Rates, begin_phase, build_optimiser
-from zoo.training.schedule import Cosine, Curve, Schedule
+from zoo.training.optimiser import begin_phase, build_optimiser
+from zoo.training.schedule import Schedule
 from zoo.training.scoring import scores
+from zoo.training.seeds import generator_for, seed_step
+from zoo.training.settings import Data, Fit, Settings
 from zoo.training.shared import Shared, Suffix, shared
 from zoo.training.strategy import Answer
 from zoo.training.task_weights import clamp, learned_weights, regulariser, weights_of
@@ -53,113 +53,6 @@ class NonFiniteLossError(ZooError):
     def __init__(self, message: str, rows: Sequence[int]) -> None:
         super().__init__(message)
         self.rows = tuple(rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Everything that the loop reads.
-
-    Attributes:
-        inputs: what crosses the boundary, by row.
-        covariates: encoded covariates float (N, C) of every row of the table, or None.
-        targets: targets of every row of the table, by task.
-        train, val: int64 positions in the table.
-    """
-
-    inputs: Inputs
-    covariates: Tensor | None
-    targets: Mapping[str, Target]
-    train: Tensor
-    val: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How the loop runs.
-
-    Attributes:
-        timeline: what trains when.
-        phase: number of the phase that a trainer runs.
-        rates: learning rates and weight decay.
-        optimiser: which one, where a trainer builds its own.
-        curve: of the learning rates over the steps.
-        batch_size: rows that pass at once.
-        accumulate: how many such batches make one step; their gradients add up to that of one batch of all their rows.
-        clip_norm: the gradient is scaled down to this norm where it is larger, over all parameters; None for never.
-        ema: decay of the exponential moving average of the weights that is validated and kept; None for none.
-        smoothing: of labels in training, in [0, 1).
-        mixup, cutmix: alphas of `zoo.training.mixing.Mixer`; inputs are images where one is not 0.
-        task_weights: factors on the losses of the tasks, by name, 1 by default.
-        patience: a run ends when validation has not improved for so many epochs; None for never.
-        metric: chooses the best epoch, on validation rows; see `zoo.metrics.chooser.make_chooser`.
-        seed: every random draw is a function of it, the epoch and the purpose.
-        autocast: dtype of the forward pass's autocast, or None; float16 has its loss scaled.
-        device: where it trains.
-        group: the processes that train together; batch sizes and losses are those of all of them.
-    """
-
-    timeline: Timeline
-    rates: Rates
-    batch_size: int
-    metric: str | None
-    seed: int
-    autocast: torch.dtype | None
-    device: torch.device
-    phase: int = 0
-    optimiser: OptimiserChoice = ADAMW
-    curve: Curve = field(default_factory=Cosine)
-    accumulate: int = 1
-    clip_norm: float | None = None
-    ema: float | None = None
-    smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    patience: int | None = None
-    task_weights: Mapping[str, float] = field(default_factory=dict)
-    group: Group = ALONE
-
-
-@dataclass
-class Fit:
-    """What training gave.
-
-    Attributes:
-        history: one row an epoch.
-        best_epoch: counted from 1.
-        best_value: of the metric, on validation rows.
-        seconds: of training and validating.
-        rows_per_second: training rows seen by the loop per second of training, validation not counted.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = -1
-    best_value: float = float("nan")
-    seconds: float = 0.0
-    rows_per_second: float = 0.0
-
-
-PURPOSES = {"order": 1, "step": 2, "rows": 3, "fit": 4}
-
-
-def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
-    """A generator that depends on nothing but the seed, the epoch and the purpose."""
-    return torch.Generator().manual_seed(_mixed(seed, epoch, purpose))
-
-
-def _mixed(seed: int, epoch: int, purpose: str, *more: int) -> int:
-    mixed = (seed * 1_000_003 + epoch) * 31 + PURPOSES[purpose]
-    for each in more:
-        mixed = mixed * 1_000_003 + each
-    return mixed % (2**63)
-
-
-def seed_step(settings: Settings, epoch: int, step: int) -> None:
-    """Seed what the step draws from, such as dropout: by its number, so that an interrupted run goes on alike."""
-    seed = _mixed(settings.seed, epoch, "step", step, settings.group.rank)
-    # torch.manual_seed keeps a stack trace of each call until CUDA is begun, half of a step's time on features.
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(seed)
 
 
 class Trainer:

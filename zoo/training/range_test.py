@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.training.loop import Settings, Trainer, generator_for
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import begin_phase
 from zoo.training.schedule import Exponential, Schedule
+from zoo.training.seeds import generator_for
+from zoo.training.settings import Settings
 
 SMOOTHING = 0.9
 """Weight of what came before in the running mean that ends a test; fastai's 0.98 looks back over half of 100 steps."""

@@ -13,7 +13,8 @@ from zoo.model.network import TaskHeads
 from zoo.specs import Target
 from zoo.training.inputs import Inputs, Tensors
 from zoo.training.ledger import verify_shift
-from zoo.training.loop import Data, generator_for
+from zoo.training.seeds import generator_for
+from zoo.training.settings import Data
 from zoo.training.strategy import Answer
 
 PART = 1024

@@ -8,8 +8,8 @@ import torch
 from zoo.model.network import TaskHeads
 from zoo.specs import Phase, Target, Task, Timeline, parse_options
 from zoo.training.inputs import Inputs
-from zoo.training.loop import Data, Settings
 from zoo.training.optimiser import Rates
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 
 

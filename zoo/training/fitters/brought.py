@@ -12,8 +12,8 @@ from zoo.errors import ZooError
 from zoo.specs import Target
 from zoo.training.fitters.record import HeadFit
 from zoo.training.fitters.slices import FeatureTrainer
-from zoo.training.loop import generator_for
 from zoo.training.resampling import joined_features
+from zoo.training.seeds import generator_for
 
 
 class Brought(FeatureTrainer):

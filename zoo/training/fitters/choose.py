@@ -15,7 +15,8 @@ from zoo.training.fitters.lbfgs import FullBatch
 from zoo.training.fitters.record import Fitter, HeadFit
 from zoo.training.fitters.ridge import STRENGTHS, Ridge
 from zoo.training.fitters.sweep import Grid, Sweep
-from zoo.training.loop import Data, Settings, Trainer
+from zoo.training.loop import Trainer
+from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer
 
 LOOP_ONLY = {

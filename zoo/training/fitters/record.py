@@ -10,7 +10,7 @@ from torch import nn
 
 from zoo.model.network import TaskHeads
 from zoo.specs import Task
-from zoo.training.loop import Data, Fit, Settings
+from zoo.training.settings import Data, Fit, Settings
 from zoo.training.shared import Suffix
 from zoo.training.strategy import Answer
 

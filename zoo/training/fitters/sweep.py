@@ -20,9 +20,9 @@ from zoo.metrics.chooser import Chooser
 from zoo.training.fitters.record import Candidate, HeadFit, Job
 from zoo.training.fitters.slices import FeatureTrainer
 from zoo.training.fitters.stack import Stack
-from zoo.training.loop import seed_step
 from zoo.training.optimiser import Rates
 from zoo.training.scoring import scores
+from zoo.training.seeds import seed_step
 
 RATE_FACTORS = (0.1, 0.3, 1.0, 3.0)
 L2_FACTORS = (0.01, 0.1, 1.0, 10.0)
