@@ -12,7 +12,7 @@ from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.jobs.costs import costs_of, planned_costs, predict_costs
 from zoo.jobs.progress import Reporter
-from zoo.jobs.train import Clock, start_job
+from zoo.jobs.start import Clock, start_job
 
 
 @pytest.fixture(autouse=True)

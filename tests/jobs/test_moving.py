@@ -8,8 +8,7 @@ from torch import nn
 
 import zoo
 from zoo.errors import IntegrityError
-from zoo.jobs import fitting, training_part
-from zoo.jobs import train as training
+from zoo.jobs import fitting, start, training_part
 from zoo.training.loop import Trainer
 
 
@@ -103,7 +102,7 @@ def test_a_frozen_tensor_that_moves_is_found_after_one_step(shape_folder, tmp_pa
 
 
 def test_what_is_not_used_or_gets_no_gradient_but_zero_is_told_and_no_error(shape_folder, tmp_path, monkeypatch):
-    plain = training._assembled
+    plain = start._assembled
 
     def with_idle_parts(*given):
         model = plain(*given)
@@ -115,7 +114,7 @@ def test_what_is_not_used_or_gets_no_gradient_but_zero_is_told_and_no_error(shap
         block.mlp.fc2.weight.register_hook(torch.zeros_like)
         return model
 
-    monkeypatch.setattr(training, "_assembled", with_idle_parts)
+    monkeypatch.setattr(start, "_assembled", with_idle_parts)
     result = train(shape_folder(16, 16), tmp_path / "run", freeze="none", weight_decay=0.0)
     said = {each["what"]: each for each in result.run["decisions"]}
     assert said["trainable, but not used"]["choice"].startswith("1 of ")

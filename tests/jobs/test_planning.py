@@ -208,7 +208,7 @@ def test_explaining_leaves_no_run_folder(plan, tmp_path):
 
 
 def test_a_plan_leaves_the_network_as_it_was(shape_folder, tmp_path, monkeypatch):
-    from zoo.jobs.train import Clock, start_job
+    from zoo.jobs.start import Clock, start_job
 
     monkeypatch.setattr("zoo.jobs.measuring.WORTH_MEASURING", 1)
     config = TrainConfig(

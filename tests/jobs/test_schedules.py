@@ -162,7 +162,7 @@ def test_a_frozen_tensor_that_moves_stops_the_run(shape_folder, tmp_path, monkey
 
 
 def test_a_run_that_is_too_short_is_refused_before_images_are_read(shape_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.jobs.train.prepare", lambda *_: pytest.fail("the images were read"))
+    monkeypatch.setattr("zoo.jobs.start.prepare", lambda *_: pytest.fail("the images were read"))
     with pytest.raises(OptionError, match="a run of 2 epochs ends before epoch 4"):
         train(shape_folder(16, 16), tmp_path / "run", freeze="lp-ft(3)", epochs=2)
     assert not (tmp_path / "run").exists()

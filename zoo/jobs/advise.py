@@ -21,7 +21,7 @@ from zoo.jobs.job import Job
 from zoo.jobs.outcome import thumbnail_of
 from zoo.jobs.planning import choose
 from zoo.jobs.progress import Reporter
-from zoo.jobs.train import Clock, start_job
+from zoo.jobs.start import Clock, start_job
 from zoo.metrics.label_errors import FOLDS, Suspect, out_of_sample, require_cleanlab, suspects
 from zoo.metrics.learning_curve import Curve, fit_curve, law_json, need, rank_gains
 from zoo.metrics.near_duplicates import Duplicates, near_duplicates

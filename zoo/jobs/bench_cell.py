@@ -32,7 +32,7 @@ from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
-from zoo.jobs.train import Clock, start_job
+from zoo.jobs.start import Clock, start_job
 from zoo.jobs.training_part import suffix_of
 from zoo.model.freeze import freeze_parts
 from zoo.model.view import find_entry

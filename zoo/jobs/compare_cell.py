@@ -17,7 +17,7 @@ from zoo.jobs.fitting import fit
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.outcome import artifact_of, held_out, score
 from zoo.jobs.progress import Reporter
-from zoo.jobs.train import Clock, start_job
+from zoo.jobs.start import Clock, start_job
 from zoo.metrics.choice import METRICS, OF_CLASS
 
 

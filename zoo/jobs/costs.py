@@ -18,7 +18,7 @@ from zoo.features.prefix import BATCH, normalise
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, make_plan, recipe_before
 from zoo.jobs.progress import Reporter
-from zoo.jobs.train import Clock, start_job
+from zoo.jobs.start import Clock, start_job
 from zoo.model.freeze import freeze_parts
 from zoo.specs import Interval
 

@@ -22,7 +22,8 @@ from zoo.jobs.job import Job
 from zoo.jobs.planning import make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
-from zoo.jobs.train import Clock, checked_names, leaving_no_empty, start_job
+from zoo.jobs.start import Clock, start_job
+from zoo.jobs.train import checked_names, leaving_no_empty
 from zoo.jobs.training_part import suffix_of
 from zoo.model.freeze import freeze_parts
 from zoo.report.range_picture import range_picture

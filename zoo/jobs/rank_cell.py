@@ -25,7 +25,7 @@ from zoo.jobs.job import Job
 from zoo.jobs.planning import choose, make_plan
 from zoo.jobs.progress import Reporter
 from zoo.jobs.settings import optimiser_of, rates_of, settings_of
-from zoo.jobs.train import Clock, start_job
+from zoo.jobs.start import Clock, start_job
 from zoo.jobs.training_part import suffix_of
 from zoo.metrics.probing import enough_rows, linear_probe, make_folds, nearest_neighbours
 from zoo.metrics.transfer import h_score, log_me
