@@ -7,18 +7,15 @@ and the steps of its own trainer are timed.
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,6 +23,7 @@ from torch import Tensor
 from zoo.config import TrainConfig
 from zoo.errors import ZooError
 from zoo.features.prefix import normalise
+from zoo.jobs.bench_figures import EPOCHS, Found, facts, joined_speed, memory_figures, prefix_figures, training_figures
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.interval import data_of
 from zoo.jobs.job import Job
@@ -36,17 +34,12 @@ from zoo.jobs.start import Clock, start_job
 from zoo.jobs.training_part import suffix_of
 from zoo.model.freeze import freeze_parts
 from zoo.model.view import find_entry
-from zoo.probe import race
 from zoo.training.inputs import Inputs, Tensors
 from zoo.training.live import Pixels
 from zoo.training.peaks import measure_peaks
 from zoo.training.shared import Suffix, shared
-from zoo.training.timed import PARTS, StepTime, TimedTrainer
-from zoo.training.work import Peaks, Watch, Work
-
-MIB = 2**20
-EPOCHS = 10
-"""Of the run that is planned, and of the figure that joins prefix and training."""
+from zoo.training.timed import TimedTrainer
+from zoo.training.work import Watch, Work
 
 DRAWN = 20
 """Pixels of the side of a drawn file; it is enlarged when it is read."""
@@ -136,19 +129,21 @@ def _measured(given: Mapping[str, Any], folder: Path, seed: int) -> dict[str, An
     inputs = _inputs(job, plan, given["data"]) or fed
     found = _steps(job, plan, inputs, _counts(given, job.device))
     row = {
-        **_facts(job, plan, frozen.trainable),
+        **facts(job, plan, frozen.trainable),
         "forward_gmacs": round(forward.flops / 2e9, 4),
-        **_training(found, forward, peaks),
-        **_prefix(job, plan, peaks, (sum(len(each.ids) for each in kept), extracting) if _is_files(given) else None),
+        **training_figures(found, forward, peaks),
+        **prefix_figures(
+            job, plan, peaks, (sum(len(each.ids) for each in kept), extracting) if _is_files(given) else None
+        ),
         "peak_gflops": {name: round(own / 1e9, 1) for name, own in peaks.flops.items()},
         "copy_gb_per_second": round(peaks.bandwidth / 1e9, 2),
-        **_memory(job.device),
+        **memory_figures(job.device),
         "batch_size": job.batch_size,
     }
     if _is_files(given):
         images = job.data.images
         row["decoded_images_per_second"] = round(images.decoded / images.seconds, 2) if images.decoded else None
-    return {**row, "ten_epochs_images_per_second": _joined(row)}
+    return {**row, "ten_epochs_images_per_second": joined_speed(row)}
 
 
 def _is_files(given: Mapping[str, Any]) -> bool:
@@ -245,18 +240,7 @@ def _inputs(job: Job, plan: Plan, data: str) -> Inputs | None:
     return Fixed(normalise(pixels, job.model.view.input).to(memory_format=layout))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What the steps gave; `first` is how long the first one took, with compiling where that was asked for."""
-
-    times: list[StepTime]
-    work: Work
-    rows: int
-    first: float
-    compiled: bool
-
-
-def _steps(job: Job, plan: Plan, inputs: Inputs, steps: Steps) -> _Found:
+def _steps(job: Job, plan: Plan, inputs: Inputs, steps: Steps) -> Found:
     """Take the steps, by the trainer that a run has."""
     rates = rates_of(job, cached=plan.boundary.whole)
     settings, model = settings_of(job, plan, rates), job.model
@@ -278,88 +262,4 @@ def _steps(job: Job, plan: Plan, inputs: Inputs, steps: Steps) -> _Found:
         finally:
             trainer.close()
     full = [each for each in times if each.rows == settings.batch_size]
-    return _Found(times=full or times, work=work, rows=rows, first=first, compiled=job.config.compile)
-
-
-def _training(found: _Found, forward: Work, peaks: Peaks) -> dict[str, Any]:
-    totals = [each.total for each in found.times]
-    median, speeds = statistics.median(totals), sorted(each.rows / each.total for each in found.times)
-    # The step that was counted may have had fewer rows than those that were timed.
-    scale = found.times[0].rows / found.rows
-    low, high = np.percentile(speeds, [10, 90])
-    work = found.work
-    return {
-        "images_per_second": round(statistics.median(speeds), 3),
-        "images_per_second_p10": round(float(low), 3),
-        "images_per_second_p90": round(float(high), 3),
-        "timed_steps": len(totals),
-        "step_ms": {
-            part: round(1e3 * statistics.median(each.seconds[part] for each in found.times), 4) for part in PARTS
-        },
-        "train_gflops_per_image": round(work.flops / found.rows / 1e9, 4),
-        "train_flops_over_forward": round(work.flops / found.rows / forward.flops, 4),
-        "train_mbytes_per_image": round(work.nbytes / found.rows / 1e6, 3),
-        "roofline_images_per_second": round(found.rows / work.seconds(peaks), 2),
-        "roofline_fraction": float(f"{scale * work.seconds(peaks) / median:.4g}"),
-        "flop_fraction": float(f"{scale * work.flop_seconds(peaks) / median:.4g}"),
-        "compile_seconds": round(found.first - median, 2) if found.compiled else None,
-    }
-
-
-def _prefix(job: Job, plan: Plan, peaks: Peaks, stored: tuple[int, float] | None) -> dict[str, Any]:
-    """Extraction: of files as the run did it, through its store; else of a batch that is on the device already."""
-    nothing = dict.fromkeys(("prefix_images_per_second", "prefix_roofline_fraction", "boundary_kib_per_image"))
-    if plan.chosen is None:
-        return nothing
-    prefix = plan.prefix
-    pixels = job.data.images.pixels(job.data.splits.train[: job.batch_size]).to(job.device)
-    watch = Watch()
-    with watch:
-        prefix(pixels)
-    seconds = race([partial(prefix, pixels)], job.device, rounds=3)[0]
-    speed = len(pixels) / seconds if stored is None else stored[0] / stored[1]
-    numbers = int(np.prod(prefix.shape)) * prefix.dtype.itemsize
-    fraction = float(f"{watch.work.seconds(peaks) / seconds:.4g}") if watch.work.whole else None
-    found = (round(speed, 3), fraction, round(numbers / 1024, 2))
-    return dict(zip(nothing, found, strict=True))
-
-
-def _facts(job: Job, plan: Plan, trainable: tuple[str, ...]) -> dict[str, Any]:
-    view, sizes = job.model.view, {name: own.numel() for name, own in job.model.named_parameters()}
-    weights = find_entry(view.name).entry.weights
-    return {
-        "parameters": sum(sizes.values()),
-        "trainable_parameters": sum(sizes[name] for name in trainable),
-        "top1_percent": weights[0].top1 if weights else None,
-        "input_px": list(view.input.size),
-        "mode": plan.mode,
-        "boundary": "features" if plan.boundary.whole else list(plan.boundary.cut.names) if plan.boundary.cut else None,
-        "precision": plan.compute.autocast or "fp32",
-        "layout": "channels_last" if plan.compute.channels_last else "contiguous",
-        "prefix_recipe": str(plan.chosen.prefix.recipe) if plan.chosen else None,
-        "batchnorm": "frozen" if job.policy.head_alone else job.batchnorm,
-        "compile": job.config.compile,
-        "decisions": [f"{each.what}: {each.choice} ({each.why})" for each in plan.decisions],
-    }
-
-
-def _memory(device: torch.device) -> dict[str, Any]:
-    """Peaks: of the timed steps on a GPU, of the whole process on a CPU."""
-    if device.type == "cuda":
-        allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
-        return {"peak_allocated_mib": round(allocated / MIB, 1), "peak_reserved_mib": round(reserved / MIB, 1)}
-    memory = psutil.Process().memory_info()
-    try:
-        import resource
-    except ImportError:
-        return {"peak_rss_mib": round(memory.rss / MIB, 1)}  # not on Windows
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
-    return {"peak_rss_mib": round(max(peak, memory.rss) / MIB, 1)}
-
-
-def _joined(row: Mapping[str, Any]) -> float:
-    """Images a second over ten epochs: each once through the prefix, where its rows are kept, and ten times trained."""
-    seconds = EPOCHS / row["images_per_second"]
-    if row["mode"] == "cached":
-        seconds += 1 / row["prefix_images_per_second"]
-    return round(float(EPOCHS / seconds), 3)
+    return Found(times=full or times, work=work, rows=rows, first=first, compiled=job.config.compile)

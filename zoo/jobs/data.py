@@ -17,24 +17,22 @@ from zoo.data.bands import check_nodata, file_bands, pixel_type
 from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema, missing_cells
 from zoo.data.drop_rows import DropRows, drop_rows
-from zoo.data.hole_counts import count_holes
 from zoo.data.images import Images
 from zoo.data.ingest import ingest
 from zoo.data.label_policy import Policy, Pseudo, incomplete, parse_policy
-from zoo.data.labels import check_classes, encode_targets, label_counts, label_holes, unknown_labels
+from zoo.data.labels import check_classes, encode_targets, label_holes, unknown_labels
 from zoo.data.numbers import measured_hint
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.data.tasks import check_complete, fix_tasks
 from zoo.errors import DataError, OptionError
-from zoo.jobs.image_holes import hole_columns, refuse_needless, refuse_unknown_channels, told
+from zoo.jobs.image_holes import refuse_needless, refuse_unknown_channels, told
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
 from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.run.covariates import Covariates, Imputing, parse_imputing
 from zoo.run.filling import ORDER, Filling
 from zoo.specs import (
-    HOLE_KINDS,
     CovariateColumns,
     Holes,
     InputSpec,
@@ -298,23 +296,6 @@ def _holes(table: Table, images: Images, raw: CovariateColumns | None) -> Holes:
     )
 
 
-def holes_json(data: Prepared) -> list[dict[str, Any]]:
-    """Counts of the hole map, as JSON values: covariates, labels and files."""
-    table, held = data.table, data.holes
-    missing = dict(zip(table.roles.targets, label_holes(table).T, strict=True))
-    if held.covariates is not None:
-        missing |= dict(zip(table.roles.covariates, held.covariates.T, strict=True))
-    unread = np.zeros(len(table), dtype=bool)
-    unread[list(held.files)] = True
-    missing |= {table.roles.image: unread, **hole_columns(data.images, table.roles.image)}
-    first, *others = data.tasks
-    own = {first.name: missing.pop(first.name)} if others else {}
-    return [
-        *(count_holes(table, others[0], data.splits, own) if own else ()),
-        *count_holes(table, first, data.splits, missing),
-    ]
-
-
 def refuse_unused(options: Sequence[str]) -> None:
     """Refuse answers to holes in covariates where there are none.
 
@@ -329,34 +310,3 @@ def refuse_unused(options: Sequence[str]) -> None:
                 text=option,
                 column=0,
             )
-
-
-def data_json(config: TrainConfig, data: Prepared) -> dict[str, Any]:
-    """What stands about the data in `run.json`."""
-    table = data.table
-    missing = label_holes(table).sum(axis=0)
-    return {
-        "name": table.name,
-        "rows": len(table),
-        "licence": table.licence,
-        "notes": list(table.notes),
-        "roles": {name: getattr(table.roles, name) for name in table.roles.__slots__},
-        "tasks": [task.to_json() for task in data.tasks],
-        "splits": {
-            "train": len(data.splits.train),
-            "val": len(data.splits.val),
-            "test": len(data.splits.test),
-            "how": data.splits.how,
-            "seed": config.seed,
-        },
-        "counts": label_counts(table, data.tasks, data.splits),
-        "missing_labels": {name: int(count) for name, count in zip(table.roles.targets, missing, strict=True)},
-        "unknown_labels": {task.name: unknown_labels(table, task) for task in data.tasks if task.kind == "multilabel"},
-        "rows_with_holes": {kind: data.holes.count(kind) for kind in HOLE_KINDS},
-        "holes": holes_json(data),
-        "bad_files": [
-            {"image": table.frame[table.roles.image][row], "reason": reason} for row, reason in data.bad.dropped.items()
-        ],
-        "covariates": list(data.covariates.encoder.names) if data.covariates else [],
-        "warnings": list(data.warnings),
-    }

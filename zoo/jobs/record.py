@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from zoo.jobs.data import data_json
+from zoo.jobs.data_record import data_json
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.pseudo import pseudo_json
 from zoo.model.batchnorm import batch_norms
