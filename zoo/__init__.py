@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.jobs.evaluate import evaluate
     from zoo.jobs.export import export
     from zoo.jobs.find_lr import find_lr
+    from zoo.jobs.inspect import inspect
     from zoo.jobs.listing import list_backbones
     from zoo.jobs.predict import predict
     from zoo.jobs.rank import rank
@@ -33,6 +34,7 @@ _HOMES = {
     "export": "zoo.jobs.export",
     "find_lr": "zoo.jobs.find_lr",
     "freeze": "zoo.model.freeze",
+    "inspect": "zoo.jobs.inspect",
     "list_backbones": "zoo.jobs.listing",
     "load": "zoo.model.load",
     "predict": "zoo.jobs.predict",
@@ -50,6 +52,7 @@ __all__ = [
     "export",
     "find_lr",
     "freeze",
+    "inspect",
     "list_backbones",
     "load",
     "predict",

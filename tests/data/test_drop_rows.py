@@ -9,7 +9,7 @@ from zoo.data.hole_counts import count_holes
 from zoo.data.splits import Splits
 from zoo.data.table import Table
 from zoo.errors import DataError
-from zoo.specs import Roles, Task
+from zoo.specs import Roles
 
 
 def table(labels):
@@ -55,7 +55,7 @@ def test_holes_are_counted_by_split_and_class_and_their_dependence_is_said():
     given = table(["a"] * 50 + ["b"] * 50)
     splits = Splits(train=np.arange(0, 100, 2), val=np.arange(1, 100, 4), test=np.arange(3, 100, 4), how="")
     missing = {"age": np.arange(100) < 40, "site": np.zeros(100, dtype=bool)}
-    [found] = count_holes(given, Task(name="label", classes=("a", "b")), splits, missing)
+    [found] = count_holes(given, "label", splits, missing)
     assert found["column"] == "age"
     assert found["rows"] == 40
     assert found["splits"] == {"train": 20, "val": 10, "test": 10}

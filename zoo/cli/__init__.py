@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "check that backbones and plugins keep the contract",
     "plugins": "list the installed plugins and what failed to load",
     "new-plugin": "write a plugin that installs and passes its checks",
+    "inspect": "look at data: what is missing where, files that cannot be read, labels, equal files",
     "rank": "rank backbones on your own images, with their speed and memory here",
     "plan": "say what a run would cost before anything is trained",
     "train": "fine-tune a backbone on images and leave a run folder",

@@ -1,6 +1,6 @@
 """What each command takes: one frozen dataclass a command, from which the command line and its help are made."""
 
-from zoo.config.advice import AdviseConfig
+from zoo.config.advice import AdviseConfig, InspectConfig
 from zoo.config.bench import BenchConfig
 from zoo.config.cache import CacheConfig
 from zoo.config.choosing import InfoConfig, ListConfig, PluginsConfig
@@ -20,6 +20,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "InfoConfig",
+    "InspectConfig",
     "ListConfig",
     "NewPluginConfig",
     "PlanConfig",

@@ -1,4 +1,4 @@
-"""What the command takes that says what to do about the data."""
+"""What the commands take that look at data: what is missing in them, and what to do about it."""
 
 from __future__ import annotations
 
@@ -81,6 +81,54 @@ class AdviseConfig:
     """Of the split, the orders and the resamples."""
     device: str | None = None
     """cpu, cuda or cuda:1; by default the GPU where there is one."""
+    workers: int | None = None
+    """Threads that decode images; by default one a core."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """Look at data before anything is trained: what is missing where, files that cannot be read, labels, equal files.
+
+    Nothing is refused that can be read at all: what `zoo train` would stop at is said. Nothing but decoded images is
+    kept.
+    """
+
+    data: Positional[str]
+    """Folder, CSV or Parquet file, or the name of a data set."""
+    out: Path = Path("runs/inspect")
+    """Folder for inspect.html, inspect.json and inspect.png, which are made anew each time."""
+    image: str | None = None
+    """Column with the image paths."""
+    target: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
+    """Column with labels; repeat for several. The first one is what holes are held against."""
+    task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TARGET=KIND")] = ()
+    """What a target is, as of zoo train."""
+    covariate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN")] = ()
+    """Column beside the image; by default every other column of the table is looked at."""
+    group: str | None = None
+    """Column whose equal values stay on one side of every split (a patient, a module)."""
+    split: str | None = None
+    """Column with train, val or test."""
+    stratify: str | None = None
+    """Column whose values keep their proportions in every split."""
+    test_fraction: float = 0.25
+    """Share of the rows that is held out, as in zoo train: the same seed holds out the same rows."""
+    val_fraction: float = 0.15
+    """Share of the remaining rows for validation, as in zoo train."""
+    channels: Annotated[tuple[str, ...], arg(metavar="BAND …")] = ()
+    """Bands of the image files in their order, as of zoo train."""
+    layout: Literal["hwc", "chw"] | None = None
+    """Of .npy files, as of zoo train."""
+    nodata: float | None = None
+    """The value that says that a pixel is missing, as of zoo train."""
+    size: int = 224
+    """Height and width in pixels to which images are squeezed for this; holes are found in their own pixels before."""
+    seed: int = 0
+    """Of the split."""
     workers: int | None = None
     """Threads that decode images; by default one a core."""
     quiet: bool = False

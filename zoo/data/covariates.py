@@ -63,7 +63,8 @@ def fix_schema(table: Table, train_rows: NDArray[np.int64]) -> CovariateSchema |
 
 def _is_numeric(seen: pl.Series) -> bool:
     if seen.dtype == pl.String:
-        return bool(np.isfinite(_numbers(seen)).all())
+        # Infinity is a number, if no usable one: such a cell is a hole, and its column not one of categories.
+        return seen.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0
     return seen.dtype.is_numeric()
 
 
@@ -73,6 +74,13 @@ def _numbers(series: pl.Series) -> NDArray[np.float64]:
         series = series.str.strip_chars()
     values = series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def blank_cells(series: pl.Series) -> NDArray[np.bool_]:
+    """Bool (N,): cells of any column that hold nothing, or, among numbers, one that is not finite."""
+    if _is_numeric(series.drop_nulls()):
+        return np.isnan(_numbers(series))
+    return np.asarray(series.is_null().to_numpy(), dtype=bool)
 
 
 def columns(table: Table, schema: CovariateSchema) -> tuple[CovariateColumns, tuple[str, ...]]:

@@ -12,11 +12,10 @@ from zoo.data.labels import label_strata
 from zoo.data.missingness import depends_on_label, sentence
 from zoo.data.splits import Splits
 from zoo.data.table import Table
-from zoo.specs import Task
 
 
 def count_holes(
-    table: Table, task: Task, splits: Splits, missing: Mapping[str, NDArray[np.bool_]]
+    table: Table, by: str | None, splits: Splits, missing: Mapping[str, NDArray[np.bool_]]
 ) -> list[dict[str, Any]]:
     """JSON values of each column with a hole: rows in all, in each split, of each class, and what the test says.
 
@@ -26,11 +25,11 @@ def count_holes(
 
     Args:
         table: the table.
-        task: whose classes (ranges of numbers, rarest labels) the rows with holes are counted by.
+        by: the target whose classes (ranges of numbers, rarest labels) the rows with holes are counted by, or none.
         splits: of the rows.
         missing: bool (N,) by column, True at holes.
     """
-    texts, names = label_strata(table, task.name)
+    texts, names = label_strata(table, by) if by else ([None] * len(table), [])
     index: dict[str | None, int] = {name: place for place, name in enumerate(names)}
     codes = np.array([index.get(text, -1) for text in texts], dtype=np.int64)
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
@@ -38,18 +37,18 @@ def count_holes(
     for column, holes in missing.items():
         if not holes.any():
             continue
-        own = None if column == task.name else depends_on_label(holes, codes)
+        own = None if column == by else depends_on_label(holes, codes)
         found.append(
             {
                 "column": column,
-                "by": task.name,
+                "by": by,
                 "rows": int(holes.sum()),
                 "splits": {name: int(holes[rows].sum()) for name, rows in parts.items()},
                 "classes": {name: int(holes[codes == place].sum()) for name, place in index.items()},
                 "p_value": own.p_value if own else None,
                 "said": sentence(
                     column,
-                    task.name,
+                    by or "",
                     own,
                     indicator=column in table.roles.covariates,
                     label=column in table.roles.targets,

@@ -223,12 +223,16 @@ def _check_offered(name: str, targets: Sequence[str], given: DatasetTable) -> No
             raise DataError(f"data set {name}: {target!r} is no target; it offers {listed}{suggest(target, offered)}")
 
 
+def _spelled(column: str) -> pl.Expr:
+    return pl.col(column).str.strip_chars().str.to_lowercase()
+
+
 def _tidied(frame: pl.DataFrame, roles: Roles) -> pl.DataFrame:
-    """Image paths as text; empty text and NaN turned into null."""
+    """Image paths as text; empty text and NaN, as a number or as a program writes it into a CSV, turned into null."""
     frame = frame.with_columns(pl.col(roles.image).cast(pl.String))
     text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
     return frame.with_columns(
-        *(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in text),
+        *(pl.when(~_spelled(name).is_in(["", "nan"])).then(pl.col(name)).alias(name) for name in text),
         *(pl.col(name).fill_nan(None) for name in floats),
     )

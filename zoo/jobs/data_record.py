@@ -11,9 +11,7 @@ from zoo.data.hole_counts import count_holes
 from zoo.data.labels import label_counts, label_holes, unknown_labels
 from zoo.jobs.data import Prepared
 from zoo.jobs.image_holes import hole_columns
-from zoo.specs import (
-    HOLE_KINDS,
-)
+from zoo.specs import HOLE_KINDS
 
 
 def holes_json(data: Prepared) -> list[dict[str, Any]]:
@@ -28,8 +26,8 @@ def holes_json(data: Prepared) -> list[dict[str, Any]]:
     first, *others = data.tasks
     own = {first.name: missing.pop(first.name)} if others else {}
     return [
-        *(count_holes(table, others[0], data.splits, own) if own else ()),
-        *count_holes(table, first, data.splits, missing),
+        *(count_holes(table, others[0].name, data.splits, own) if own else ()),
+        *count_holes(table, first.name, data.splits, missing),
     ]
 
 

@@ -8,13 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from zoo.report.pictures import COLOURS, GREY, dress
+from zoo.report.pictures import COLOURS, GREY, drawn_text, dress
 from zoo.report.scores import words
 
 OFFSETS = {"val": -0.16, "test": 0.16}
-LONGEST = 48
-"""Letters of a strategy that are drawn."""
-
 NAMES = {"val": "validation rows, by which one is chosen", "test": "test rows"}
 
 
@@ -36,18 +33,12 @@ def gain_picture(found: Mapping[str, Any]) -> bytes:
             means, where, xerr=reach, fmt="o", ms=4.5, color=colour, elinewidth=1.1, capsize=2, label=NAMES[split]
         )
     axes.axvline(0.0, color=GREY, lw=1.2, zorder=0)
-    axes.set_yticks(range(len(rows)), [_label(row["strategy"]) for row in rows])
+    axes.set_yticks(range(len(rows)), [drawn_text(row["strategy"]) for row in rows])
     axes.invert_yaxis()
     dress(axes)
     axes.tick_params(axis="y", labelcolor="black", labelsize=8)
-    axes.set_xlabel(f"{_label(words(metric))}, difference to plain training", fontsize=9)
+    axes.set_xlabel(f"{drawn_text(words(metric))}, difference to plain training", fontsize=9)
     axes.legend(fontsize=8, frameon=False, labelcolor=GREY, loc="best")
     held = io.BytesIO()
     figure.savefig(held, format="png", dpi=150, metadata={"Software": None})
     return held.getvalue()
-
-
-def _label(text: str) -> str:
-    """Text that is no formula, however long or full of dollars it is."""
-    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    return short.replace("$", r"\$")

@@ -143,6 +143,12 @@ def dress(axes: Axes) -> None:
         spine.set_color(GREY)
 
 
+def drawn_text(text: str, longest: int = 48) -> str:
+    """Text of the user's for a picture: no formula, however long or full of dollars it is."""
+    short = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return short.replace("$", r"\$")
+
+
 def svg(figure: Figure) -> Markup:
     """A figure for a page: without labels of the user's, which the page writes."""
     held = io.StringIO()
