@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from zoo.cli.figures import figures, poorest_line, report
+from zoo.cli.figures import poorest_line, report
 from zoo.metrics.classification import classification_metrics
+from zoo.report.scores import figures
 
 
 def scores(predicted: list[int], truth: list[int], classes: tuple[str, ...]) -> dict:

@@ -11,9 +11,10 @@ from zoo.config import EvaluateConfig
 def run(words: Sequence[str]) -> None:
     """Score a run and show every figure, of all classes and of each."""
     config = parse(EvaluateConfig, "evaluate", words)
-    from zoo.cli.figures import figures, report
+    from zoo.cli.figures import report
     from zoo.jobs.evaluate import run_evaluation
     from zoo.jobs.progress import Reporter
+    from zoo.report.scores import figures
 
     found = run_evaluation(config, Reporter(quiet=config.quiet))
     if config.json:

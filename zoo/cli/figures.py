@@ -1,4 +1,4 @@
-"""Scores as text: a line of headline figures, and all of a report."""
+"""Scores as text: all of a report."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zoo.report.classes import CLASS_WORDS, OF_CLASS, kind_of, poorest
-from zoo.report.scores import HEADLINE, SUMMARY, shown, words
-
-LABELS = {"roc_auc": "ROC-AUC"}
-"""What a line calls otherwise than a table."""
-
-
-def figures(scores: Mapping[str, Any]) -> str:
-    """The headline figures in a line; what is undefined says so."""
-    told = [f"{LABELS.get(key) or words(key)} {_text(scores[key])}" for key in HEADLINE[kind_of(scores)]]
-    return f"{', '.join(told)} over {scores['rows']} rows"
+from zoo.report.scores import SUMMARY, shown, shown_or_undefined, words
 
 
 def poorest_line(scores: Mapping[str, Any]) -> str | None:
@@ -30,7 +21,7 @@ def report(scores: Mapping[str, Any]) -> Iterator[str]:
     width = max(len(words(name)) for name in names)
     for name in names:
         interval = f"  ({shown(bounds[name][0])} to {shown(bounds[name][1])})" if name in bounds else ""
-        yield f"{words(name):<{width}}  {_text(scores[name]):>9}{interval}"
+        yield f"{words(name):<{width}}  {shown_or_undefined(scores[name]):>9}{interval}"
     if bounds:
         yield f"in brackets: {scores['intervals']['how']}"
     if "per_class" in scores:
@@ -51,9 +42,5 @@ def _classes(per_class: Mapping[str, Any], kind: str) -> Iterator[str]:
     heads = "".join(f"  {words(part):>{wide}}" for part in columns)
     yield f"{word:<{width}}  {'rows':>6}  {'predicted':>9}{heads}"
     for name, own in per_class.items():
-        values = "".join(f"  {_text(own[part]):>{wide}}" for part in columns)
+        values = "".join(f"  {shown_or_undefined(own[part]):>{wide}}" for part in columns)
         yield f"{name:<{width}}  {own['support']:>6}  {own['predicted']:>9}{values}"
-
-
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else shown(value)

@@ -111,7 +111,8 @@ def plan_json(interval: Interval, plan: Plan) -> dict[str, Any]:
 
 def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """A run in a dozen lines."""
-    from zoo.cli.figures import figures, poorest_line
+    from zoo.cli.figures import poorest_line
+    from zoo.report.scores import figures
 
     data, training, seconds = run["data"], run["training"], run["seconds"]
     write(f"{run['backbone']['name']} ({run['backbone']['tag']}) on {data['name']}, --freeze {run['freeze']['policy']}")
@@ -133,3 +134,5 @@ def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
             write(f"  {task}, {split}: {figures(scores)}")
             if line := poorest_line(scores):
                 write(f"    {line}")
+            if bare := run.get("without_covariates", {}).get(task, {}).get(split):
+                write(f"    without covariates: {figures(bare)}")

@@ -58,10 +58,12 @@ class TrainConfig:
     --metric (balanced_accuracy where that is a loss), or none where none beats plain training."""
     impute: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KIND=IMPUTER")] = ()
     """Answer to holes: covariates=mean (the default), median, most-frequent, constant(value=0), knn(k=5), iterative,
-    missforest, gain or miwae; +indicator adds columns that say what was missing. rows=drop(max=0.05, max_class=0.05)
-    leaves training rows with holes in covariates out, within these shares. pixels=mean, linear, telea(radius=3), ns,
-    biharmonic or mae fills missing pixels (NaN, infinite, --nodata, alpha 0); channels=mean or subset fills channels
-    that are missing altogether. Without them, images with holes in which no usable value stands are bad files."""
+    missforest, gain or miwae; +indicator adds columns that say what was missing; +dropout(p=0.2) does so and takes all
+    covariates of a row away now and then in training, so that the model learns to do without them.
+    rows=drop(max=0.05, max_class=0.05) leaves training rows with holes in covariates out, within these shares.
+    pixels=mean, linear, telea(radius=3), ns, biharmonic or mae fills missing pixels (NaN, infinite, --nodata, alpha 0);
+    channels=mean or subset fills channels that are missing altogether. Without them, images with holes in which no
+    usable value stands are bad files."""
     missing_labels: Annotated[str, arg(metavar="POLICY")] = "mask"
     """Answer to training rows that lack some label: mask lets them teach by the labels that they have;
     drop(max=0.05, max_class=0.05) leaves them out within these shares; pseudo(tau=0.95, start=0.5) trains so at first,

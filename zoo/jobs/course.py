@@ -12,6 +12,7 @@ from zoo.data.label_policy import parse_policy as parse_label_policy
 from zoo.errors import ZooError
 from zoo.jobs.options import NO_VIEWS
 from zoo.model.load import one_head
+from zoo.run.covariates import parse_imputing
 from zoo.specs import Call, Interval, parse_policy
 from zoo.training.strategy import Answer, Program
 
@@ -152,6 +153,8 @@ def _about_options(config: TrainConfig, answer: Answer, said: str, *, frozen: bo
             f"{said} mixes images, and --freeze {config.freeze} trains on features that are computed once for each "
             "image; mix features (on=features), or let part of the backbone train, as with --freeze last(1)"
         )
+    if answer.head_fitter and parse_imputing(config.impute).dropout:
+        yield f"{said} fits the head on rows as they are, and dropout of covariates changes them; choose one"
     if answer.class_transforms and (answer.resamplers or answer.head_fitter):
         yield f"{said} shows images of some classes changed, and fits features of images as they are; choose one"
 
@@ -174,6 +177,10 @@ def _refuse_fitters(config: TrainConfig, course: Course) -> None:
         raise ZooError(f"{special} fits heads once, and {names} divides the run into parts; leave out {special}")
     if special != "--fitter adamw" and last.head_fitter:
         raise ZooError(f"{names} fits the head in its own way; leave out {special}")
+    if special != "--fitter adamw" and parse_imputing(config.impute).dropout:
+        raise ZooError(
+            f"{special} sees rows as they are, and dropout of covariates changes them; leave out one of them"
+        )
     mixing = next((each.name for each in course.answers[-1].values() if each.mixer or each.class_transforms), None)
     if special != "--fitter adamw" and mixing:
         raise ZooError(f"{special} sees rows as they are, and {mixing} changes them in each step; leave out {special}")

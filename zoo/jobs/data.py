@@ -42,6 +42,7 @@ from zoo.specs import (
     parse_assignment,
     parse_kinds,
 )
+from zoo.training.settings import Absence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class Prepared:
     Attributes:
         table: all rows, those with bad files included; positions elsewhere are positions in it.
         encoded: covariates float32 (N, C) of every row, or None.
+        absence: covariates that training leaves out now and then, or None.
         filled: holes filled, by covariate.
         chooser: which metrics choose the best epoch.
         filling: what fills pixels and channels; it did so in `images`.
@@ -68,6 +70,7 @@ class Prepared:
     view: TrainView
     covariates: Covariates | None
     encoded: torch.Tensor | None
+    absence: Absence | None
     filled: Mapping[str, int]
     chooser: Chooser
     filling: Filling
@@ -180,6 +183,7 @@ def prepare(
         view=view,
         covariates=covariates,
         encoded=encoded,
+        absence=Absence(share=asked.dropout.p, columns=covariates.absent()) if asked.dropout and covariates else None,
         filled=filled,
         chooser=chooser,
         filling=filling,

@@ -96,9 +96,7 @@ def _refuse_other(config: TrainConfig, folder: Path, artifact: Artifact) -> None
             f"--covariate {', '.join(config.covariate)}: the head of {folder} reads {', '.join(own) or 'none'}; "
             "leave it out"
         )
-    asked = parse_imputing(config.impute)
-    if asked.calls or asked.indicator:  # which rows train is this run's own affair
-        raise ZooError(f"--impute {config.impute[0]}: holes are filled as {folder} learned to; leave it out")
+    _refuse_imputing(config, folder, artifact)
     if config.nodata not in (None, model.view.input.nodata):
         raise ZooError(f"--nodata {config.nodata}: missing pixels are known as {folder} knows them; leave it out")
     if config.fitter == "ridge":
@@ -106,3 +104,15 @@ def _refuse_other(config: TrainConfig, folder: Path, artifact: Artifact) -> None
             f"--fitter ridge solves for a head anew, whatever that of {folder} is; use another, or put a new head on "
             f"its backbone with --backbone {model.view.name} --weights {folder}"
         )
+
+
+def _refuse_imputing(config: TrainConfig, folder: Path, artifact: Artifact) -> None:
+    """Refuse other imputers than the run's; which rows train, and what training leaves out, are its own affair."""
+    asked = parse_imputing(config.impute)
+    if asked.dropout and artifact.covariates and not artifact.covariates["indicators"]:
+        raise ZooError(
+            f"--impute {config.impute[0]}: the head of {folder} has nothing that says that covariates are missing, "
+            "which dropout needs; leave it out"
+        )
+    if asked.calls or (asked.indicator and not asked.dropout):
+        raise ZooError(f"--impute {config.impute[0]}: holes are filled as {folder} learned to; leave it out")

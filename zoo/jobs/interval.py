@@ -125,4 +125,5 @@ def data_of(job: Job, inputs: Inputs) -> Data:
         targets=data.targets,
         train=data.teaching,
         val=torch.from_numpy(data.splits.val),
+        absence=data.absence,
     )

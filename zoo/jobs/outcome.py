@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.data.labels import label_texts
 from zoo.data.picture import picture_of
 from zoo.data.splits import Splits
+from zoo.data.table import Table
 from zoo.features.prefix import Prefix
 from zoo.jobs.data import Prepared
 from zoo.jobs.job import Fitted, Job
@@ -44,8 +45,9 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     predictions = prediction_frame(
         data.table, held.rows, held.predicted, data.tasks, splits=held.splits, labels=held.labels
     )
+    without = _without_covariates(job, artifact, held, outcome.fitted.prefix)
     seconds = {**outcome.clock, "predict": time.perf_counter() - began}
-    run = run_json(outcome, seconds)
+    run = {**run_json(outcome, seconds), **({"without_covariates": without} if without else {})}
     mistakes = [
         Mistake(**own, thumbnail=thumbnail_of(picture, data.images.spec))
         for own, picture in worst_mistakes(data, held.rows, held.predicted, held.targets)
@@ -83,14 +85,21 @@ class HeldOut:
     predicted: Mapping[str, Tensor]
 
 
-def held_out(job: Job, artifact: Artifact, prefix: Prefix | None = None) -> HeldOut:
-    """Predict the validation and test rows, as `zoo predict` would; through `prefix` where it is made already."""
+def held_out(job: Job, artifact: Artifact, prefix: Prefix | None = None, table: Table | None = None) -> HeldOut:
+    """Predict the validation and test rows, as `zoo predict` would.
+
+    Args:
+        job: whose rows they are.
+        artifact: what predicts.
+        prefix: the frozen part where it is made already.
+        table: whose covariates are taken, by default those of the job's own table.
+    """
     data = job.data
     # Features of a network that this run has trained serve nobody but this run.
     pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None, prefix)
     rows = np.concatenate([data.splits.val, data.splits.test])
     with job.reporter.bar("predicting held-out rows", "images") as progress:
-        predicted, _ = pipeline.predictions(data.table, data.images, rows, progress)
+        predicted, _ = pipeline.predictions(table or data.table, data.images, rows, progress)
     labels = {task.name: label_texts(data.table, task.name) for task in data.tasks}
     return HeldOut(
         rows=rows,
@@ -99,6 +108,16 @@ def held_out(job: Job, artifact: Artifact, prefix: Prefix | None = None) -> Held
         targets={name: target.take(torch.from_numpy(rows)) for name, target in data.targets.items()},
         predicted=predicted,
     )
+
+
+def _without_covariates(job: Job, artifact: Artifact, held: HeldOut, prefix: Prefix | None) -> dict[str, Any]:
+    """Metrics by task and split of the same rows with no covariate, where training learned to do without them."""
+    table = job.data.table
+    if job.data.absence is None:
+        return {}
+    nothing = [pl.lit(None, dtype=table.frame.schema[name]).alias(name) for name in table.roles.covariates]
+    bare = held_out(job, artifact, prefix, replace(table, frame=table.frame.with_columns(nothing)))
+    return score(bare.predicted, held.targets, held.splits, job.data.tasks)
 
 
 def score(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from zoo.report.classes import CLASS_WORDS
 from zoo.report.pictures import data_uri, range_diagram, reliability_diagram, training_curves
-from zoo.report.scores import SPLITS, task_section, words
+from zoo.report.scores import SPLITS, figures, task_section, words
 
 BAD_FILES_SHOWN = 20
 
@@ -150,10 +150,18 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("optimiser", _optimiser(training)),
         ("learning rate", training.get("schedule")),
         *_methods(training),
+        *_without_covariates(run),
         ("speed", f"{training['images_per_second']:,.0f} images/s" if training.get("images_per_second") else None),
         ("time", duration(seconds["total"]) + (f" ({parts})" if parts else "") if "total" in seconds else None),
     ]
     return [(name, str(value)) for name, value in found if value]
+
+
+def _without_covariates(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Headline figures of rows whose covariates are taken away, where training learned to do without them."""
+    for task, by_split in run.get("without_covariates", {}).items():
+        for split, scores in by_split.items():
+            yield f"{task} without covariates, {SPLITS[split]} rows", figures(scores)
 
 
 def _bands(spec: Mapping[str, Any]) -> str | None:

@@ -143,6 +143,21 @@ class TaskSection:
         return self.split == "test"
 
 
+LABELS = {"roc_auc": "ROC-AUC"}
+"""What a line calls otherwise than a table."""
+
+
+def figures(scores: Mapping[str, Any]) -> str:
+    """The headline figures of a report in a line; what is undefined says so."""
+    told = [f"{LABELS.get(key) or words(key)} {shown_or_undefined(scores[key])}" for key in HEADLINE[kind_of(scores)]]
+    return f"{', '.join(told)} over {scores['rows']} rows"
+
+
+def shown_or_undefined(value: float | None) -> str:
+    """A figure as text."""
+    return "undefined" if value is None else shown(value)
+
+
 def shown(value: float) -> str:
     """A figure as people read it: three places, of large ones four digits."""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"

@@ -24,6 +24,27 @@ SHELF = IMPUTERS["covariates"]
 DEFAULT_IMPUTER = "mean"
 """Fitted where covariates are used and no imputer is named: an image may come to prediction without them."""
 
+BESIDE = ("indicator", "dropout")
+"""What may stand beside the imputer of covariates, and be all that is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dropout:
+    """Modality dropout: in training, all covariates of a row count as missing, now and then.
+
+    What stands for a missing covariate is learned then, and the head learns to do without any of them, as it must where
+    images come alone (Neverova et al. 2016, arXiv:1501.00102).
+
+    Attributes:
+        p: how likely that is for each row in each epoch, in (0, 1).
+    """
+
+    p: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.p < 1.0:
+            raise ValueError(f"p must lie in (0, 1), not {self.p}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imputing:
@@ -31,27 +52,33 @@ class Imputing:
 
     Attributes:
         calls: the imputer of each kind of hole.
-        indicator: whether columns say where covariates were missing.
+        indicator: whether columns say where covariates were missing; always with `dropout`, whose learned token for a
+            missing covariate is the weight of its column.
+        dropout: of all covariates of a row, in training; None for never.
         rows: training rows with holes in covariates are left out within these caps; None where they stay.
     """
 
     calls: Mapping[str, Call]
     indicator: bool = False
+    dropout: Dropout | None = None
     rows: DropRows | None = None
 
 
 def parse_imputing(options: Sequence[str]) -> Imputing:
-    """The imputer that `--impute KIND=NAME` names for each kind of hole, `+indicator` and `rows=drop(max=0.05)`.
+    """The imputer that `--impute KIND=NAME` names for each kind of hole, `+indicator`, `+dropout`, `rows=drop(max=…)`.
 
     Raises:
         OptionError: no such imputer, one for another kind of hole, two for one kind, or parameters that it refuses.
     """
     calls: dict[str, Call] = {}
-    indicator, rows = False, None
+    indicator, rows, dropout = False, None, None
     for option in options:
         kind, given = parse_assignment(option)
-        named = [call for call in given if kind != "covariates" or call.name != "indicator"]
+        named = [call for call in given if kind != "covariates" or call.name not in BESIDE]
         indicator |= len(named) < len(given)
+        for call in given if kind == "covariates" else ():
+            if call.name == "dropout":
+                dropout = bind(replace(call, text=option, column=option.index("dropout")), Dropout)
         if len(named) > 1 or kind in calls or (kind == "rows" and rows is not None):
             raise OptionError(f"one imputer for {kind}, please", text=option, column=0)
         if not named:
@@ -69,7 +96,7 @@ def parse_imputing(options: Sequence[str]) -> Imputing:
             )
         bind(call, IMPUTERS[kind].of_call(call).parameters)
         calls[kind] = call
-    return Imputing(calls=calls, indicator=indicator, rows=rows)
+    return Imputing(calls=calls, indicator=indicator, dropout=dropout, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +159,11 @@ class Covariates:
             categories=schema.categories,
         )
         return _filled(self.imputer, self.fitted, nothing)
+
+    def absent(self) -> torch.Tensor:
+        """What the head gets of a row without any covariate, float32 (C,)."""
+        missing = np.ones((1, len(self.encoder.schema.names)), dtype=bool)
+        return self.encoder.encode(self.unknown(), missing)[0]
 
     def save(self) -> tuple[Mapping[str, Any], tuple[SavedImputer, ...]]:
         """JSON of the encoder, and the imputer's name and state."""

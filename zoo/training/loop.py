@@ -29,7 +29,7 @@ from zoo.training.mixing import Mixer, hard_labels, mixed, moved_on
 from zoo.training.optimiser import begin_phase, build_optimiser
 from zoo.training.schedule import Schedule
 from zoo.training.scoring import scores
-from zoo.training.seeds import generator_for, seed_step
+from zoo.training.seeds import covariates_of, generator_for, seed_step
 from zoo.training.settings import Data, Fit, Settings
 from zoo.training.shared import Shared, Suffix, shared
 from zoo.training.strategy import Answer
@@ -109,6 +109,7 @@ class Trainer:
         self.first: FirstStep | None = None
         self.found, self.at = Fit(), Position(epoch=self.phase.start)
         self.best: dict[str, Tensor] | None = None
+        self.covariates = data.covariates  # as the epoch under way has them
         self.average = Average(model, settings.ema) if settings.ema is not None else None
         self.mixer = Mixer(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
 
@@ -216,6 +217,7 @@ class Trainer:
             losses[:done] = self.at.losses
         self.at.losses = losses
         shown = time.perf_counter()
+        self.covariates = covariates_of(self.data, self.settings.seed, epoch)
         coming = [self.settings.group.part(part) for step in steps[done:] for part in step]
         random = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with random, closing(self._given(coming, epoch)) as given:
@@ -246,7 +248,7 @@ class Trainer:
         total = torch.zeros((), device=self.settings.device)
         for number, (rows, inputs) in enumerate(itertools.islice(given, len(parts))):
             with self.shared.apart() if number < len(parts) - 1 else nullcontext():
-                loss = self._loss(self._batch(rows, inputs), known)
+                loss = self._loss(self._batch(rows, inputs, self.covariates), known)
                 penalty = 0.0 if number else self.heads.penalty(rates.head_l2) + regulariser(self.heads, known or {})
                 # Gradients are averaged over the processes, and losses add up to that of all rows.
                 self.scaler.scale(group.size * loss + penalty).backward()  # type: ignore[no-untyped-call]
@@ -296,12 +298,12 @@ class Trainer:
             loss = share * loss + (1 - share) * total_loss(logits, moved, self.tasks, self.answers, **options)
         return loss
 
-    def _batch(self, rows: Tensor, inputs: tuple[Tensor, ...]) -> Batch:
+    def _batch(self, rows: Tensor, inputs: tuple[Tensor, ...], covariates: Tensor | None) -> Batch:
         device, data = self.settings.device, self.data
         return Batch(
             rows=rows,
             inputs=inputs,
-            covariates=None if data.covariates is None else data.covariates[rows].to(device),
+            covariates=None if covariates is None else covariates[rows].to(device),
             targets={name: target.take(rows).to(device) for name, target in data.targets.items()},
         )
 
@@ -334,7 +336,7 @@ class Trainer:
         most = math.ceil(math.ceil(len(rows) / group.size) / size)
         given = self._given([*batches, *[rows[:1]] * (most - len(batches))], epoch)
         with self._averaged():
-            parts = [self._forward(self._batch(part, inputs)) for part, inputs in given]
+            parts = [self._forward(self._batch(part, inputs, self.data.covariates)) for part, inputs in given]
         logits = {}
         for task in self.tasks:
             found = [part[task.name].float() for part in parts]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from zoo.training.settings import Settings
+from zoo.training.settings import Data, Settings
 
-PURPOSES = {"order": 1, "step": 2, "rows": 3, "fit": 4}
+PURPOSES = {"order": 1, "step": 2, "rows": 3, "fit": 4, "absence": 5}
 
 
 def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
     """A generator that depends on nothing but the seed, the epoch and the purpose."""
     return torch.Generator().manual_seed(_mixed(seed, epoch, purpose))
+
+
+def covariates_of(data: Data, seed: int, epoch: int) -> Tensor | None:
+    """The covariates (N, C) that training sees in one epoch: of some rows, others every time, none are there."""
+    if data.covariates is None or data.absence is None:
+        return data.covariates
+    drawn = torch.rand(len(data.covariates), generator=generator_for(seed, epoch, "absence"))
+    return torch.where((drawn < data.absence.share)[:, None], data.absence.columns, data.covariates)
 
 
 def _mixed(seed: int, epoch: int, purpose: str, *more: int) -> int:

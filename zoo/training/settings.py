@@ -16,6 +16,19 @@ from zoo.training.schedule import Cosine, Curve
 
 
 @dataclass(frozen=True, kw_only=True)
+class Absence:
+    """Covariates that training leaves out now and then.
+
+    Attributes:
+        share: of the rows of each epoch, all of whose covariates are left out.
+        columns: float (C,), what stands for them then.
+    """
+
+    share: float
+    columns: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """Everything that the loop reads.
 
@@ -24,6 +37,7 @@ class Data:
         covariates: encoded covariates float (N, C) of every row of the table, or None.
         targets: targets of every row of the table, by task.
         train, val: int64 positions in the table.
+        absence: covariates that training leaves out; None for none.
     """
 
     inputs: Inputs
@@ -31,6 +45,7 @@ class Data:
     targets: Mapping[str, Target]
     train: Tensor
     val: Tensor
+    absence: Absence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ class FeatureTrainer(Trainer):
     def read(self, parts: Sequence[Tensor], epoch: int | None = None) -> Iterator[Batch]:
         """The batch of each part's rows; without an epoch, of images as they are."""
         for rows, inputs in self._given(parts, epoch):
-            yield self._batch(rows, inputs)
+            yield self._batch(rows, inputs, self.data.covariates)
 
     def slices(self, rows: Tensor) -> Slices:
         """Those rows, slice by slice."""
