@@ -69,7 +69,8 @@ EXTRA = (
     "undersample(redraw=false)",
     "ldam+drw",
     "focal+class-weights",
-    "minority-augment+balanced-sampler",
+    "minority-augment(others=light)",
+    "minority-augment(others=light)+balanced-sampler",
 )
 """Beside every strategy by its defaults."""
 

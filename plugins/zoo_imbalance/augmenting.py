@@ -14,10 +14,12 @@ class MinorityAugment:
     Attributes:
         share: classes with at most this share of the most frequent one's rows are rare, in (0, 1).
         preset: the augmentation of their images, in the grammar of `--augment`.
+        others: that of all other images; by default as `--augment` says, which must then be something.
     """
 
     share: float = 0.5
     preset: str = "light(rotate=30, vertical=true, noise=0.05)"
+    others: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share < 1.0:
@@ -27,15 +29,21 @@ class MinorityAugment:
 def minority_augment_plan(statistics: ClassStatistics, parameters: MinorityAugment) -> Plan:
     """Images of rare classes are turned, mirrored and made noisy; join `balanced-sampler` to show more of them.
 
-    Beware: a network can learn that what is turned is rare. `--augment` augments the other classes too.
+    Where the others stay as they are, a network learns that what is turned is rare, and that no image as it is can be:
+    core refuses that, unless `others=none` insists.
     """
     from zoo.data.augment import parse_augmentation
     from zoo.errors import OptionError
 
-    try:
-        parse_augmentation(parameters.preset)
-    except OptionError as error:
-        raise ValueError(f"preset: {error.message}") from None
+    for name in ("preset", "others"):
+        try:
+            parse_augmentation(getattr(parameters, name) or "none")
+        except OptionError as error:
+            raise ValueError(f"{name}: {error.message}") from None
     most = parameters.share * max(statistics.counts)
-    rare = {index: parameters.preset for index, count in enumerate(statistics.counts) if count <= most}
-    return Plan(strategy="minority-augment", class_transforms=rare, acts_on="pixels")
+    shown = {index: parameters.preset if n <= most else parameters.others for index, n in enumerate(statistics.counts)}
+    return Plan(
+        strategy="minority-augment",
+        class_transforms={index: preset for index, preset in shown.items() if preset},
+        acts_on="pixels",
+    )

@@ -119,7 +119,7 @@ def test_images_of_rare_classes_are_augmented_and_no_others(freeze, data, tmp_pa
         return through(self, steps, images, keys, views)
 
     monkeypatch.setattr(Augmenter, "_through", watching)
-    text = 'minority-augment(preset="light(rotate=77)")'
+    text = 'minority-augment(preset="light(rotate=77)", others=none)'
     train(data, tmp_path / "run", text, epochs=2, freeze=freeze)
     squares = 9  # of 14, what the splits leave to training
     assert {rotate for rotate, _ in shown} == {77.0}
@@ -128,7 +128,7 @@ def test_images_of_rare_classes_are_augmented_and_no_others(freeze, data, tmp_pa
 
 
 def test_views_of_rare_classes_are_kept_and_other_images_computed_once(data, tmp_path):
-    text = 'minority-augment(preset="light(rotate=7)")'
+    text = 'minority-augment(preset="light(rotate=7)", others=none)'
     result = train(data, tmp_path / "run", text, epochs=4, views=3, freeze="head", deterministic=False)
     (computed,) = [each for each in result.run["decisions"] if each["what"] == "rows through the frozen part"]
     counts = result.run["data"]["counts"]["label"]
@@ -211,12 +211,13 @@ def test_an_interrupted_tail_goes_on_as_if_nothing_had_happened(data, tmp_path, 
         ("drw", {"epochs": 1}, OptionError, "drw acts from 80% to 100% of the run, and a run of 1 epoch has none"),
         ("adasyn(k=3)", {}, ZooError, "adasyn cannot make rows of these features: Not any neigbours"),
         (
-            "smote(k=3)+minority-augment",
+            "smote(k=3)+minority-augment(others=light)",
             {},
             ZooError,
             "shows images of some classes changed, and fits features of images",
         ),
-        ("bagging+minority-augment", {}, ZooError, "shows images of some classes changed, and fits features of images"),
+        ("minority-augment", {}, ZooError, "learns that what is changed is rare.*--augment light"),
+        ("bagging+minority-augment(others=none)", {}, ZooError, "shows images of some classes changed, and fits features of images"),
         ("class-weights", {"views": 2}, ZooError, "--views counts augmented views of each image; say --augment light"),
         ("balanced-sampler+undersample", {}, OptionError, "both bring a sampler"),
     ],
@@ -276,7 +277,7 @@ def test_a_class_that_training_lacks_is_refused_whatever_the_strategy(shape_fold
     "text",
     ["class-weights", "balanced-sampler", "undersample", "bagging(members=3)", "balanced-bagging(members=3)",
      "easy-ensemble(members=2, rounds=2)", "rusboost(rounds=3)", "remix", "balanced-mixup", "threshold", "tau-norm",
-     "minority-augment", "ldam+drw(start=0.5)", "mislas(epochs=1)"],
+     "minority-augment(others=light)", "ldam+drw(start=0.5)", "mislas(epochs=1)"],
 )  # fmt: skip
 def test_a_class_of_one_training_row_is_trained_or_refused_in_a_sentence(text, shape_folder, tmp_path):
     root = shape_folder(24, 8)

@@ -424,6 +424,10 @@ def test_what_draws_its_own_rows_refuses_their_weights(text):
 def test_rare_classes_get_the_augmentation_and_others_none():
     plan = plan_of('minority-augment(preset="light(rotate=45)")')
     assert plan.class_transforms == {1: "light(rotate=45)", 2: "light(rotate=45)", 3: "light(rotate=45)"}
+    plan = plan_of('minority-augment(preset="light(rotate=45)", others=light)')
+    assert plan.class_transforms == {0: "light", **dict.fromkeys((1, 2, 3), "light(rotate=45)")}
+    with pytest.raises(ValueError, match="others: unknown augmentation 'heavy'"):
+        plan_of("minority-augment(others=heavy)")
     with pytest.raises(ValueError, match="preset: unknown augmentation 'heavy'"):
         plan_of("minority-augment(preset=heavy)")
 

@@ -246,10 +246,12 @@ def by_class(
         OptionError: no such augmentation.
     """
     chosen = np.zeros(len(labels), dtype=np.int64)
-    names = list(dict.fromkeys(presets.values()))
+    parsed = {name: parse_augmentation(name) for name in presets.values()}
+    others = [own for own in parsed.values() if own != steps]
     for index, name in presets.items():
-        chosen[labels == index] = 1 + names.index(name)
-    return Augmenter(steps, seed, others=tuple(map(parse_augmentation, names)), chosen=chosen, spec=spec)
+        if parsed[name] != steps:
+            chosen[labels == index] = 1 + others.index(parsed[name])
+    return Augmenter(steps, seed, others=tuple(others), chosen=chosen, spec=spec)
 
 
 def described(steps: Steps) -> list[dict[str, Any]]:

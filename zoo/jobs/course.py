@@ -155,6 +155,11 @@ def _about_options(config: TrainConfig, answer: Answer, said: str, *, frozen: bo
         )
     if answer.head_fitter and parse_imputing(config.impute).dropout:
         yield f"{said} fits the head on rows as they are, and dropout of covariates changes them; choose one"
+    if config.augment.strip() == "none" and 0 < len(answer.class_transforms) < len(answer.log_prior or ()):
+        yield (
+            f"{said} changes images of rare classes alone, so that a network learns that what is changed is rare, and "
+            "what is not cannot be; change the others too with --augment light, or insist with others=none"
+        )
     if answer.class_transforms and (answer.resamplers or answer.head_fitter):
         yield f"{said} shows images of some classes changed, and fits features of images as they are; choose one"
 
