@@ -14,12 +14,12 @@ class MinorityAugment:
     Attributes:
         share: classes with at most this share of the most frequent one's rows are rare, in (0, 1).
         preset: the augmentation of their images, in the grammar of `--augment`.
-        others: that of all other images; by default as `--augment` says, which must then be something.
+        others: that of all other images; none for no change; by default as `--augment` says, which must then be some.
     """
 
     share: float = 0.5
     preset: str = "light(rotate=30, vertical=true, noise=0.05)"
-    others: str = ""
+    others: str | None = ""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share < 1.0:
@@ -35,13 +35,14 @@ def minority_augment_plan(statistics: ClassStatistics, parameters: MinorityAugme
     from zoo.data.augment import parse_augmentation
     from zoo.errors import OptionError
 
-    for name in ("preset", "others"):
+    others = "none" if parameters.others is None else parameters.others
+    for name, text in (("preset", parameters.preset), ("others", others or "none")):
         try:
-            parse_augmentation(getattr(parameters, name) or "none")
+            parse_augmentation(text)
         except OptionError as error:
             raise ValueError(f"{name}: {error.message}") from None
     most = parameters.share * max(statistics.counts)
-    shown = {index: parameters.preset if n <= most else parameters.others for index, n in enumerate(statistics.counts)}
+    shown = {index: parameters.preset if n <= most else others for index, n in enumerate(statistics.counts)}
     return Plan(
         strategy="minority-augment",
         class_transforms={index: preset for index, preset in shown.items() if preset},

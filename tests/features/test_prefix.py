@@ -293,6 +293,7 @@ def test_the_probe_stays_small_with_a_thousand_classes():
 
 
 def test_a_recipe_that_does_not_run_is_passed_over_with_its_reason(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "computes_bf16", lambda kind: True)
     view, images, labels = ready
     plain = Prefix.__call__
 
@@ -352,6 +353,7 @@ def test_what_was_accepted_is_asked_once_for_the_same_weights_files_and_labels(r
 
 @pytest.mark.parametrize(("fastest", "expected"), [("bf16", "bf16"), ("fp32", "fp32")])
 def test_the_fastest_accepted_recipe_is_chosen_and_remembered(ready, tmp_path, monkeypatch, fastest, expected):
+    monkeypatch.setattr(choose, "computes_bf16", lambda kind: True)
     view, images, labels = ready
     raced = []
 
@@ -396,3 +398,21 @@ def test_a_prefix_is_made_from_a_full_one_folded_alike_alone(ready):
         Prefix(view, "pooled", Recipe(precision="bf16"), CPU).like(Recipe())
     with pytest.raises(ValueError, match="cannot be made into another"):
         Prefix(view, "pooled", Recipe(), CPU).like(Recipe(fold=False))
+
+
+def test_where_bf16_is_emulated_it_is_not_even_tried(ready, tmp_path, monkeypatch):
+    view, images, labels = ready
+    monkeypatch.setattr(choose, "computes_bf16", lambda kind: False)
+    tried = []
+
+    def compute(prefix, rows):
+        tried.append(prefix.recipe.precision)
+        return prefix(images.pixels(rows)).float()
+
+    options = {"device": CPU, "compute": compute, "memory": tmp_path / "speeds"}
+    chosen = choose_prefix(whole(view), images, np.arange(24), labels, **options)
+    assert chosen.prefix.recipe.precision == "fp32"
+    assert "bf16 is not tried: this processor has no instructions for it" in chosen.decisions[-1].why
+    assert "bf16" not in tried
+    asked = choose_prefix(whole(view), images, np.arange(24), labels, precision="bf16", **options)
+    assert asked.prefix.recipe.precision == "bf16"  # who asks for it gets it

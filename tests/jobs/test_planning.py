@@ -101,6 +101,7 @@ def test_the_fastest_compute_trains(plan, seconds, monkeypatch):
         held = {name: [1.0 if "bf16" in name else 2.0, 1.0] for name in steps}
         return held | {name: [1.0] for name in others}
 
+    monkeypatch.setattr("zoo.jobs.measuring.computes_bf16", lambda kind: True)
     seconds()
     monkeypatch.setattr("zoo.jobs.measuring.time_steps", timed)
     assert plan(precision="auto", freeze="none").compute.autocast
@@ -112,11 +113,23 @@ def test_a_way_to_compute_that_does_not_run_is_not_taken_and_named(plan, seconds
         held = {name: "no kernel" if "bf16" in name else [2.0, 1.0] for name in steps}
         return held | {name: [1.0] for name in others}
 
+    monkeypatch.setattr("zoo.jobs.measuring.computes_bf16", lambda kind: True)
     seconds()
     monkeypatch.setattr("zoo.jobs.measuring.time_steps", timed)
     found = plan(precision="auto", freeze="none")
     assert not found.compute.autocast
     assert "whole bf16 autocast, channels_last does not run: no kernel" in decided(found, "trainable part").why
+
+
+def test_where_bf16_is_emulated_no_step_is_timed_in_it(plan, seconds, monkeypatch):
+    def timed(model, steps, others, device):
+        assert not any("bf16" in name for name in steps)
+        return {name: [1.0, 1.0] for name in steps} | {name: [1.0] for name in others}
+
+    seconds()
+    monkeypatch.setattr("zoo.jobs.measuring.time_steps", timed)
+    monkeypatch.setattr("zoo.jobs.measuring.computes_bf16", lambda kind: False)
+    assert not plan(precision="auto", freeze="none").compute.autocast
 
 
 def test_where_no_suffix_runs_the_whole_network_trains(plan, seconds, monkeypatch):

@@ -19,7 +19,7 @@ from zoo.errors import IntegrityError, ZooError
 from zoo.features.acceptance import Compute, accept, accept_once
 from zoo.features.boundary import Boundary
 from zoo.features.prefix import Prefix, Recipe
-from zoo.probe import device_name, race, remembered
+from zoo.probe import computes_bf16, device_name, race, remembered
 
 PROBE_BATCH = {"cpu": 8, "cuda": 64}
 TIMED_ROWS = {"cpu": 4, "cuda": 64}
@@ -93,9 +93,10 @@ def choose_prefix(
         chosen = prefix(Recipe(precision=name, channels_last=layouts[0], fold=can_fold))
         rule = Decision(what="prefix", choice=str(chosen.recipe), why="by rule; nothing was measured (--deterministic)")
         return Chosen(prefix=chosen, decisions=(_folding(chosen, why_not), rule))
+    half = computes_bf16(device.type)
     recipes = [
         Recipe(precision=name, channels_last=channels_last, fold=can_fold)
-        for name in (("fp32", "bf16") if precision == "auto" else (precision,))
+        for name in ((("fp32", "bf16") if half else ("fp32",)) if precision == "auto" else (precision,))
         for channels_last in layouts
     ]
     raced, read = _race(boundary, recipes, prefix, images.pixels(rows[: TIMED_ROWS[device.type]]), memory)
@@ -107,6 +108,7 @@ def choose_prefix(
     speeds += " (measured by an earlier run)" if read else ""
     speeds += "".join(f"; {name} does not run: {why}" for name, why in raced.items() if isinstance(why, str))
     best = order[0]
+    speeds += "" if half or precision != "auto" else "; bf16 is not tried: this processor has no instructions for it"
     if precision != "auto":
         why = f"{precision} was asked for; fastest layout of: {speeds}"
     elif best.precision == "fp32":

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.features.fold import Watch
+from zoo.probe import computes_bf16
 
 POST_OPS: dict[type[nn.Module], Callable[[Any], tuple[str, list[float]]]] = {
     nn.ReLU: lambda act: ("relu", []),
@@ -42,7 +43,7 @@ def fuses(device: str, dtype: torch.dtype) -> bool:
     if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return False
     if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  torch has no public way to ask
+        return computes_bf16(device)
     return dtype == torch.float32
 
 

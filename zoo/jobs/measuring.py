@@ -15,7 +15,7 @@ from zoo.features.choose import Chosen, has_convolutions
 from zoo.features.plan import Seconds
 from zoo.features.prefix import normalise
 from zoo.jobs.job import Job
-from zoo.probe import device_name, remembered
+from zoo.probe import computes_bf16, device_name, remembered
 from zoo.training.measure import Compute, Forward, Step, time_steps
 
 TIMED_IMAGES = {"cpu": 8, "cuda": 64}
@@ -104,13 +104,15 @@ def _ways(job: Job, boundary: Boundary, chosen: Chosen | None) -> list[Compute]:
     layouts = (False, True) if both else (False,)
     if chosen is not None and boundary.cut is not None:
         layouts = (chosen.prefix.recipe.channels_last,)  # in which the rows are kept
-    casts = ("bf16", "") if job.config.precision == "auto" else (job.config.precision.replace("fp32", ""),)
+    casts: tuple[str, ...] = (job.config.precision.replace("fp32", ""),)
+    if job.config.precision == "auto":
+        casts = ("bf16", "") if computes_bf16(job.device.type) else ("",)
     return [Compute(autocast=cast, channels_last=last) for cast in casts for last in layouts]
 
 
 def _divided_way(job: Job, ways: list[Compute]) -> Compute:
     """The way of a part that is divided, whose weights cannot lie in another layout than row by row."""
-    half = job.config.precision == "auto" and job.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = job.config.precision == "auto" and job.device.type == "cuda" and computes_bf16("cuda")
     return replace(ways[-1], autocast="bf16") if half else ways[-1]
 
 
