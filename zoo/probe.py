@@ -33,7 +33,7 @@ def computes_bf16(kind: str) -> bool:
     that even trying it costs more than it could ever win.
     """
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind != "cpu":
         return True
     known: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
