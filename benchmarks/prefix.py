@@ -2,8 +2,8 @@
 
     python benchmarks/prefix.py [--out benchmarks/results/prefix-cpu-DATE.json] [--backbones timm/convnext_atto …]
 
-Random weights, the whole backbone up to its pooled features, bf16, channels_last, batches of the size that extraction
-takes. The ways are timed in turn, a round of all of them after the other; medians over --rounds. Compiling is timed
+Random weights, the whole backbone up to its pooled features, bf16 (fp32 where the processor has no instructions for
+it), channels_last, batches of the size that extraction takes. The ways are timed in turn, a round of all of them after the other; medians over --rounds. Compiling is timed
 apart. `fused` counts activations that convolutions compute; on a GPU there are none.
 """
 
@@ -24,7 +24,7 @@ import zoo.features.prefix
 from zoo.features.prefix import Prefix, Recipe
 from zoo.model.load import strip
 from zoo.model.view import build_view
-from zoo.probe import device_name, pick_device, reuse_memory, synchronise
+from zoo.probe import computes_bf16, device_name, pick_device, reuse_memory, synchronise
 
 BACKBONES = (
     "lite/efficientnet_lite0",
@@ -39,10 +39,14 @@ BACKBONES = (
 )
 
 
+def precision_on(device):
+    return "bf16" if computes_bf16(device.type) else "fp32"
+
+
 def measured(name, device, rounds):
     """Images a second of each way, and what compiling took."""
     view = strip(build_view(name, "none"))
-    recipe = {"precision": "bf16", "channels_last": True}
+    recipe = {"precision": precision_on(device), "channels_last": True}
     with mock.patch.object(zoo.features.prefix, "fuses", return_value=False):
         ways = {
             "plain": Prefix(view, view.features[0].name, Recipe(**recipe, fold=False), device),
@@ -95,6 +99,7 @@ def main():
             "date": datetime.now(UTC).date().isoformat(),
             "machine": device_name(device),
             "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+            "precision": precision_on(device),
             "rounds": options.rounds,
             "rows": rows,
         }

@@ -1,8 +1,8 @@
 """Activations computed by the convolution before them, as oneDNN does on a CPU: one pass over memory instead of two.
 
 torch offers this to what it compiles (`torch._inductor.fx_passes.mkldnn_fusion`); called from the network as it is, it
-costs nothing to set up. EfficientNet-Lite0 in bf16 with folded normalisations goes from 411 to 485 images a second on
-two cores of an AMD EPYC, torchvision's MobileNetV2 from 542 to 652 (interleaved, batches of 32, medians of 24).
+costs nothing to set up. EfficientNet-Lite0 in bf16 with folded normalisations goes from 448 to 507 images a second on
+two cores of an AMD EPYC, torchvision's MobileNetV2 from 551 to 650 (`benchmarks/prefix.py`).
 
 Which activations may be computed so is observed on one forward pass, as what may be folded is.
 """
