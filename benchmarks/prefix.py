@@ -3,8 +3,9 @@
     python benchmarks/prefix.py [--out benchmarks/results/prefix-cpu-DATE.json] [--backbones timm/convnext_atto …]
 
 Random weights, the whole backbone up to its pooled features, bf16 (fp32 where the processor has no instructions for
-it), channels_last, batches of the size that extraction takes. The ways are timed in turn, a round of all of them after the other; medians over --rounds. Compiling is timed
-apart. `fused` counts activations that convolutions compute; on a GPU there are none.
+it), channels_last, batches of the size that extraction takes. The ways are timed in turn, a round of all of them after
+the other; medians over --rounds. Compiling is timed apart. `fused` counts activations that convolutions compute; on a
+GPU there are none.
 """
 
 from __future__ import annotations

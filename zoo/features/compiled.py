@@ -1,8 +1,8 @@
 """Whether a frozen prefix is compiled: only where what it saves is more than what compiling costs on this machine.
 
 torch.compile with its weights frozen into the code (`freezing`) helps networks of many small operations: on two cores
-of an AMD EPYC, in bf16, ConvNeXt-Atto goes from 315 to 393 images a second and EfficientNet-B0 from 297 to 328; ResNet-18
-gains 2 %, and EfficientNet-Lite0, whose activations are fused already, loses. Compiling takes 4 to 21 s
+of an AMD EPYC, in bf16, ConvNeXt-Atto goes from 315 to 393 images a second and EfficientNet-B0 from 297 to 328;
+ResNet-18 gains 2 %, and EfficientNet-Lite0, whose activations are fused already, loses. Compiling takes 4 to 21 s
 (`benchmarks/prefix.py`).
 """
 
