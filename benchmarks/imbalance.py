@@ -1,6 +1,6 @@
 """What each strategy against class imbalance does, on ELPV's four classes and on long-tailed digits.
 
-    python benchmarks/imbalance.py [--seeds 5] [--auto] [--folder FOLDER] [--out benchmarks/results/imbalance-DATE.json]
+    python benchmarks/imbalance.py [--seeds 5] [--folder FOLDER] [--out benchmarks/results/imbalance-DATE.json]
 
 ELPV: 2,624 solar cells, five splits of 75/25 stratified by class and module type, frozen EfficientNet-Lite0 at 224
 pixels, every strategy by `zoo compare` with its defaults. Beside some of them stand figures that were measured with
@@ -95,29 +95,6 @@ def elpv(folder, seeds):
 
 def _values(row):
     return {name: each["values"] for name, each in row["test"].items() if name in SHOWN or name.startswith("recall(")}
-
-
-def chosen(folder, seeds):
-    """Runs with --imbalance auto, by metric: what was chosen, and scores of the test rows beside plain training's."""
-    kept = folder / "auto.json"
-    found = json.loads(kept.read_text()) if kept.exists() else {}
-    for metric in BARS:
-        for seed in range(seeds):
-            if f"{metric} {seed}" in found:
-                continue
-            with tempfile.TemporaryDirectory() as made:
-                run = zoo.train(
-                    "elpv", backbone=BACKBONE, target="defect", crop="squash", imbalance="auto", metric=metric,
-                    out=Path(made) / "run", seed=seed, quiet=True,
-                )  # fmt: skip
-            (choice,) = run.run["chosen_strategies"]
-            scores = run.metrics["defect"]["test"]
-            found[f"{metric} {seed}"] = {
-                "strategy": choice["strategy"], "why": choice["why"], **{name: scores[name] for name in SHOWN}
-            }  # fmt: skip
-            print(f"auto by {metric}, seed {seed}: {choice['strategy']}", flush=True)
-            write_whole(kept, json.dumps(found))
-    return {metric: [found[f"{metric} {seed}"] for seed in range(seeds)] for metric in BARS}
 
 
 def mistakes(folder, seeds):
@@ -298,7 +275,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks" / "imbalance")
-    parser.add_argument("--auto", action="store_true", help="run --imbalance auto too, ten times a minute or more")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -323,11 +299,6 @@ def main() -> None:
         if name == "elpv":
             more, lines = judged(rows)
             report |= more
-            report["auto"] = chosen(arguments.folder, arguments.seeds) if arguments.auto else {}
-            for metric, runs in report["auto"].items():
-                gains = [own[metric] - plain for own, plain in zip(runs, values["none"][metric], strict=True)]
-                names = ", ".join(own["strategy"] for own in runs)
-                lines.append(f"auto by {metric}: {names}; gain {_text(_over(gains), '+')} on test rows")
             print("\n".join(lines) + "\n", flush=True)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
