@@ -18,7 +18,7 @@ from zoo.cli import COMMANDS, main
 from zoo.hooks import HOOKS
 from zoo.registry.origins import on_disk
 from zoo.registry.plugins import RECORD_TYPES, load_plugins
-from zoo.testing import backbones, datasets, heads, image_imputers, imputers, plugin, sources, strategies
+from zoo.testing import backbones, datasets, generators, heads, image_imputers, imputers, plugin, sources, strategies
 from zoo.testing.check import perform
 from zoo.testing.collect import checks_of
 from zoo.testing.parameters import parameter_checks
@@ -45,12 +45,15 @@ def expected_checks():
         "a strategy": {**strategies.CHECKS, **strategies.SLOT_CHECKS},
         "an imputer of covariates": imputers.CHECKS,
         "an imputer of pixels or channels": image_imputers.CHECKS,
+        "a generator": generators.CHECKS,
         "a data set": datasets.CHECKS,
     }
     lines = ["", "Each by its name, as `zoo check` and the tests show it."]
     for kind, checks in kinds.items():
         lines += ["", f"Of {kind}:", "", *(f"- `{name}`" for name in checks)]
-    return "\n".join([*lines, "", "Of the parameters of a head, a strategy and an imputer:", "", *OF_PARAMETERS, ""])
+    return "\n".join(
+        [*lines, "", "Of the parameters of a head, a strategy, an imputer and a generator:", "", *OF_PARAMETERS, ""]
+    )
 
 
 OF_PARAMETERS = ("- `the-parameter-NAME-reaches-what-is-built`", "- `each-parameter-can-be-written-as-an-option`")
@@ -141,6 +144,7 @@ def test_its_package_passes_every_check(acme):
         "head acme-two-layers",
         "strategy acme-focal",
         "imputer acme-constant",
+        "generator acme-jittered",
         "data set acme-tiles",
     }
     assert not [result for result in found if result.outcome not in ("passed", "skipped")]

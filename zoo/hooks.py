@@ -21,6 +21,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from zoo.specs.datasets import DatasetRecord
+    from zoo.specs.generators import GeneratorRecord
     from zoo.specs.records import BackboneSource, HeadRecord, ImputerRecord, StrategyRecord
 
 GROUP = "zoo"
@@ -79,6 +80,18 @@ def zoo_imputers() -> Iterable[ImputerRecord]:  # type: ignore[empty-body]
 
 
 @hookspec
+def zoo_generators() -> Iterable[GeneratorRecord]:  # type: ignore[empty-body]
+    """Yield what makes rows of features, class by class; called when a strategy names one.
+
+    Example::
+
+        @hookimpl
+        def zoo_generators():
+            yield GeneratorRecord(name="acme-gaussian", fit=fit_gaussian)
+    """
+
+
+@hookspec
 def zoo_datasets() -> Iterable[DatasetRecord]:  # type: ignore[empty-body]
     """Yield data sets that come with the plugin; called when DATA is not a path.
 
@@ -90,4 +103,11 @@ def zoo_datasets() -> Iterable[DatasetRecord]:  # type: ignore[empty-body]
     """
 
 
-HOOKS = ("zoo_backbones", "zoo_heads", "zoo_imbalance_strategies", "zoo_imputers", "zoo_datasets")
+HOOKS = (
+    "zoo_backbones",
+    "zoo_heads",
+    "zoo_imbalance_strategies",
+    "zoo_imputers",
+    "zoo_generators",
+    "zoo_datasets",
+)

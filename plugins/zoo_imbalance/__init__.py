@@ -40,6 +40,7 @@ from zoo_imbalance.samplers import (
     deferred_sampler_plan,
     undersample_plan,
 )
+from zoo_imbalance.synthetic import Synthetic, synthetic_plan
 
 Build = Callable[[ClassStatistics, Any], Plan]
 
@@ -80,6 +81,7 @@ OFFERED: dict[str, tuple[Build, type, str]] = {
         Oversample,
         "as smote, more of them where other classes are near (He 2008)",
     ),
+    "synthetic": (synthetic_plan, Synthetic, "rows that a generator of features draws, such as gaussian, vae or gan"),
     "remix": (remix_plan, Remix, "mixup whose labels lean towards the rarer class (Chou 2020)"),
     "balanced-mixup": (balanced_mixup_plan, BalancedMixup, "mixup with class-balanced partners (Galdran 2021)"),
     "minority-augment": (
@@ -114,6 +116,7 @@ RANKS = {
     "undersample",
     "smote",
     "adasyn",
+    "synthetic",
     "minority-augment",
 }
 """Strategies that take ranks too: those that act on rows by their class, whatever the loss is."""

@@ -50,7 +50,7 @@ def oversampled(
         raise ZooError(f"{kind} cannot make rows of these features: {str(error).splitlines()[0]}") from None
     found = _unfolded(np.asarray(made, dtype=np.float64), features.shape[1], one_hot)
     value = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    return torch.from_numpy(found.astype(np.float32)), _target(target, value)
+    return torch.from_numpy(found.astype(np.float32)), extended(target, value)
 
 
 def _adaptive(
@@ -116,7 +116,7 @@ def _unfolded(made: NDArray[Any], width: int, one_hot: Sequence[tuple[int, int]]
     return found
 
 
-def _target(target: Target, value: Tensor) -> Target:
+def extended(target: Target, value: Tensor) -> Target:
     """Labels of all rows; a row that was made weighs as much as its class in the mean."""
     weight = None
     if target.weight is not None:

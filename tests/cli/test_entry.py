@@ -16,7 +16,7 @@ from zoo.cli import COMMANDS, main
 from zoo.registry.plugins import RECORD_TYPES
 
 HEAVY = ("torch", "torchvision", "timm", "polars", "numpy", "sklearn", "matplotlib", "scipy", "PIL", "jinja2")
-PLUGINS = ("zoo_torchvision", "zoo_timm", "zoo_lite", "zoo_imbalance", "zoo_imputation")
+PLUGINS = ("zoo_torchvision", "zoo_timm", "zoo_lite", "zoo_imbalance", "zoo_imputation", "zoo_generators")
 
 
 def run_zoo(*words, **options):

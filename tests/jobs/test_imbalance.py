@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 import torch
 
@@ -299,3 +300,13 @@ def test_a_class_of_one_training_row_is_trained_or_refused_in_a_sentence(text, s
     else:
         run = train(tmp_path / "table.csv", tmp_path / "run", text, **options).run
         assert run["data"]["counts"]["label"]["square"]["train"] == 1
+
+
+@pytest.mark.parametrize("name", ["gaussian", '"vae(epochs=3)"', '"gan(steps=3)"'])
+def test_synthetic_rows_train_and_stand_in_no_split(name, data, tmp_path):
+    result = train(data, tmp_path / "run", f"synthetic(generator={name})", epochs=2, freeze="head")
+    (answer,) = result.run["imbalance"]
+    assert answer["corrected"] == pytest.approx(1.0)
+    splits = pl.read_csv(tmp_path / "run" / "splits.csv")
+    assert len(splits) == 54  # as many as there are images: rows that were made are in no split
+    assert result.metrics["label"]["test"]["rows"] == (splits["split"] == "test").sum()

@@ -8,9 +8,17 @@ from typing import Any, Generic, TypeVar, cast
 from zoo.errors import NameClashError, OptionError, UnknownNameError
 from zoo.registry.near import suggest as suggest
 from zoo.registry.plugins import Plugin, describe_failures, load_plugins
-from zoo.specs import BackboneSource, Call, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
+from zoo.specs import (
+    BackboneSource,
+    Call,
+    DatasetRecord,
+    GeneratorRecord,
+    HeadRecord,
+    ImputerRecord,
+    StrategyRecord,
+)
 
-R = TypeVar("R", BackboneSource, HeadRecord, StrategyRecord, ImputerRecord, DatasetRecord)
+R = TypeVar("R", BackboneSource, HeadRecord, StrategyRecord, ImputerRecord, GeneratorRecord, DatasetRecord)
 
 
 class Shelf(Generic[R]):
@@ -112,11 +120,13 @@ IMPUTERS: dict[str, Shelf[ImputerRecord]] = {
     fills: Shelf("zoo_imputers", f"imputer of {fills}", fills) for fills in ("covariates", "pixels", "channels")
 }
 """By the kind of hole that they fill."""
+GENERATORS: Shelf[GeneratorRecord] = Shelf("zoo_generators", "generator")
 DATASETS: Shelf[DatasetRecord] = Shelf("zoo_datasets", "data set")
 SHELVES: dict[str, Shelf[Any]] = {
     "backbones": SOURCES,
     "heads": HEADS,
     "imbalance": STRATEGIES,
     "imputers": Shelf[ImputerRecord]("zoo_imputers", "imputer"),
+    "generators": GENERATORS,
     "datasets": DATASETS,
 }

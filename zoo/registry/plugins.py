@@ -22,13 +22,14 @@ import zoo.hooks
 from zoo.errors import UnknownNameError
 from zoo.hooks import GROUP, HOOKS
 from zoo.registry.near import suggest
-from zoo.specs import BackboneSource, DatasetRecord, HeadRecord, ImputerRecord, StrategyRecord
+from zoo.specs import BackboneSource, DatasetRecord, GeneratorRecord, HeadRecord, ImputerRecord, StrategyRecord
 
 RECORD_TYPES: dict[str, type] = {
     "zoo_backbones": BackboneSource,
     "zoo_heads": HeadRecord,
     "zoo_imbalance_strategies": StrategyRecord,
     "zoo_imputers": ImputerRecord,
+    "zoo_generators": GeneratorRecord,
     "zoo_datasets": DatasetRecord,
 }
 

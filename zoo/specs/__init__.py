@@ -3,6 +3,7 @@
 from zoo.specs.adapters import Lora, adapted_names, adapter_size, is_adapter, plain_name
 from zoo.specs.binding import NoParameters, bind, parameters_of
 from zoo.specs.datasets import DatasetRecord, DatasetTable, Roles
+from zoo.specs.generators import FittedGenerator, GeneratorRecord
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
 from zoo.specs.holes import HOLE_KINDS, HoleKind, Holes
 from zoo.specs.images import ImageRows, TrainImages
@@ -41,10 +42,12 @@ __all__ = [
     "DatasetRecord",
     "DatasetTable",
     "FeatureKind",
+    "FittedGenerator",
     "FittedImageImputer",
     "FittedImputer",
     "FreezePolicy",
     "FreezeSchedule",
+    "GeneratorRecord",
     "HeadRecord",
     "HoleKind",
     "Holes",

@@ -13,6 +13,7 @@ from zoo.specs import BackboneSource
 from zoo.testing.backbones import backbone_checks
 from zoo.testing.check import Check, CheckFailedError, NotApplicable, perform
 from zoo.testing.datasets import dataset_checks
+from zoo.testing.generators import generator_checks
 from zoo.testing.heads import head_checks
 from zoo.testing.imputers import imputer_checks
 from zoo.testing.plugin import checks_of_one
@@ -27,6 +28,7 @@ _CHECKS_OF: dict[str, Any] = {
     "zoo_heads": head_checks,
     "zoo_imbalance_strategies": strategy_checks,
     "zoo_imputers": imputer_checks,
+    "zoo_generators": generator_checks,
     "zoo_datasets": dataset_checks,
 }
 

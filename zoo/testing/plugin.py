@@ -30,7 +30,7 @@ MOST_SECONDS = 1.0
 LONGEST = 120.0
 """Seconds after which an import is given up."""
 
-_KINDS = dict(zip(HOOKS, ("backbone source", "head", "strategy", "imputer", "data set"), strict=True))
+_KINDS = dict(zip(HOOKS, ("backbone source", "head", "strategy", "imputer", "generator", "data set"), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

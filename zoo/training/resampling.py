@@ -90,6 +90,7 @@ def resampled(
         targets={**data.targets, name: _joined(target, of)},
         train=torch.arange(start, start + len(of)),
         val=data.val,
+        absence=data.absence,
     )
 
 
