@@ -191,6 +191,21 @@ def test_verify_names_what_moved():
         frozen.verify()
 
 
+def test_what_a_network_makes_anew_for_images_of_another_size_has_not_moved():
+    torch.manual_seed(0)
+    model = zoo.load("timm/convit_tiny", weights="none", num_classes=3)
+    frozen = zoo.freeze(model, "last(1)")
+    assert "backbone.blocks.0.attn.rel_indices" in frozen.digests
+    model(torch.randn(1, 3, 224, 224))  # its distances between patches are made in the first pass
+    compared = frozen.verify()
+    assert compared < len(frozen.digests)
+    again = zoo.freeze(model, "last(1)")
+    assert again.verify() == len(again.digests)
+    model.backbone.blocks[0].attn.rel_indices.add_(1.0)
+    with pytest.raises(IntegrityError, match=r"1 frozen tensors changed.*blocks.0.attn.rel_indices"):
+        again.verify()
+
+
 def test_more_stages_than_there_are_is_refused_with_their_names():
     with pytest.raises(OptionError, match=r"has \d+ stages \(stem, .*\), not 99"):
         zoo.freeze(small(), "last(99)")

@@ -96,7 +96,9 @@ from safetensors.torch import load_file
 
 tensors = load_file({file!r})
 network = {function}({architecture!r}, num_classes={outputs}{given}).eval()
-network.load_state_dict({held})
+state = network.state_dict()  # with the versions of its layers, which a file does not keep
+state.update({held})
+network.load_state_dict(state)
 mean, std = torch.tensor({list(prepared["mean"])}), torch.tensor({list(prepared["std"])})
 with torch.inference_mode():
     normalised = (torch.from_numpy(images) / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)

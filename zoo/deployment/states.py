@@ -17,6 +17,7 @@ from zoo.deployment.graphs import Loaded
 from zoo.deployment.libraries import Origin, build_own
 from zoo.deployment.outputs import served_output
 from zoo.deployment.served import ServedModel
+from zoo.model.states import with_versions
 from zoo.run.artifact import Artifact
 
 HEADS, BIAS = "zoo_heads.", "zoo_logit_bias."
@@ -74,7 +75,7 @@ def _as_classifier(served: ServedModel, artifact: Artifact, origin: Origin) -> t
         if len(weights) != 1 or len(biases) != 1 or len(added) != 2:
             return f"the network's own classifier is no linear layer but {', '.join(added) or 'nothing'}", {}
         tensors = {**own, weights[0]: weight.reshape(added[weights[0]].shape), biases[0]: bias}
-        network.load_state_dict(tensors, strict=True)
+        network.load_state_dict(with_versions(network, tensors), strict=True)
         return _differs(served, network, artifact), tensors
     except Exception as error:  # a library's constructor fails in its own way; the heads then stand beside
         return f"{origin.library or 'its source'} builds another network: {str(error).strip().splitlines()[-1]}", {}
@@ -149,11 +150,12 @@ def load_state(path: Path, served: ServedModel, artifact: Artifact, origin: Orig
         # Of the images and of the covariates; the description holds them, not the tensors.
         state, told = ours.state_dict(), ("mean", "std", "encode.mean", "encode.std")
         fixed = {name: state[name] for name in told if name in state}
-        ours.load_state_dict({_name_in_run(name): tensor for name, tensor in tensors.items()} | fixed, strict=True)
+        held = {_name_in_run(name): tensor for name, tensor in tensors.items()} | fixed
+        ours.load_state_dict(with_versions(ours, held), strict=True)
         ours.softmax = False
         return torch.no_grad()(ours)
     network = build_own(origin, artifact.model.view, artifact.tasks[0].outputs)
-    network.load_state_dict(tensors, strict=True)
+    network.load_state_dict(with_versions(network, tensors), strict=True)
 
     @torch.no_grad()
     def run(images: Tensor, covariates: Tensor | None) -> dict[str, Tensor]:

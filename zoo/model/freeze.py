@@ -76,6 +76,8 @@ class Frozen:
         sizes: how many numbers each parameter has, because adapters are gone once they are merged.
         digests: hash of every frozen parameter, of every buffer below a frozen module and of BatchNorm statistics that
             stand still, at the time of freezing.
+        derived: shapes of those buffers that are not saved with the weights. A network may make one anew for images of
+            another size (the distances between ConViT's patches); it is then another tensor and no change.
     """
 
     model: nn.Module
@@ -87,6 +89,7 @@ class Frozen:
     batchnorm: str = "frozen"
     trained: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    derived: dict[str, torch.Size] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line without names of tensors."""
@@ -101,13 +104,15 @@ class Frozen:
             IntegrityError: a parameter or buffer of the frozen part changed; the message names up to five.
         """
         tensors = named_tensors(self.model)
-        moved = [name for name, digest in self.digests.items() if digest_tensor(tensors[name]) != digest]
+        anew = {name for name, shape in self.derived.items() if tensors[name].shape != shape}
+        digests = {name: digest for name, digest in self.digests.items() if name not in anew}
+        moved = [name for name, digest in digests.items() if digest_tensor(tensors[name]) != digest]
         if moved:
             raise IntegrityError(
                 f"{len(moved)} frozen tensors changed under policy {self.policy}: {', '.join(moved[:5])}; "
                 "something wrote to them after freezing"
             )
-        return len(self.digests)
+        return len(digests)
 
 
 def digest_tensor(tensor: Tensor) -> str:
@@ -216,7 +221,13 @@ def freeze_parts(
             for stage in view.stages
         },
         sizes=sizes,
+        derived={name: tensors[name].shape for name in buffers & _unsaved(model)},
     )
+
+
+def _unsaved(model: nn.Module) -> set[str]:
+    """Names of buffers that `state_dict` leaves out."""
+    return {name for name, _ in model.named_buffers()} - set(model.state_dict())
 
 
 def _eval_roots(model: nn.Module, start: str, trainable: set[str]) -> list[str]:

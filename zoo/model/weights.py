@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo.errors import WeightsError
 from zoo.model.adapt import adapt_input, read_input
 from zoo.model.checkpoint import Checkpoint, read_checkpoint, strip_prefixes
+from zoo.model.states import with_versions
 from zoo.specs import BackboneView
 
 Convert = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
@@ -78,7 +79,7 @@ def load_weights(view: BackboneView, path: Path, convert: Convert | None = None)
             f"{found.path} holds NaN or infinite numbers in {len(broken)} tensors: {_some(broken)}; the training that "
             "it comes from diverged, or the file is damaged"
         )
-    view.module.load_state_dict({**wanted, **fit.tensors})
+    view.module.load_state_dict(with_versions(view.module, {**wanted, **fit.tensors}))
     source = view.name.partition("/")[0]
     own = "" if _is_run(found) else f"; images are prepared as for the weights that {source} offers first"
     said = f"weights from the file {found.path.name}, sha256 {found.digest}{own}"

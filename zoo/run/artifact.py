@@ -24,6 +24,7 @@ from zoo.model.adapt import adapt_input, read_input
 from zoo.model.channels import PLAIN, plain_convolutions, stated_plain, with_plain
 from zoo.model.load import assemble, in_full, one_head, strip
 from zoo.model.network import FineTuneModel
+from zoo.model.states import with_versions
 from zoo.model.view import build_view
 from zoo.run.files import read_json, write_whole
 from zoo.run.provenance import imputer_kind, missing, name_here, plugins_of
@@ -220,7 +221,7 @@ def _rebuild(header: Mapping[str, str], tensors: Mapping[str, Tensor], names: Na
     columns = json.loads(header["covariate_columns"])
     model = assemble(view, tasks, kind=header["feature"], covariates=columns, head=head)
     owned = {name: tensor for name, tensor in tensors.items() if not name.startswith("imputers.")}
-    model.load_state_dict(owned, strict=True)
+    model.load_state_dict(with_versions(model, owned), strict=True)
     return model.eval()
 
 

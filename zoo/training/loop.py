@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.model.network import TaskHeads
+from zoo.model.states import with_versions
 from zoo.specs import Batch, Target, Task
 from zoo.training.average import Average
 from zoo.training.checkpoint import Keeper, Position, state_of
@@ -151,7 +152,7 @@ class Trainer:
             self.at = Position(epoch=self.phase.stop if over else epoch + 1)
             self._offer()
         if self.best is not None:
-            self.model.load_state_dict(self.best, strict=False)
+            self.model.load_state_dict(with_versions(self.model, self.best), strict=False)
         fit.seconds += time.perf_counter() - started
         fit.rows_per_second = rows / training if training else 0.0
         return fit

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
+from zoo.model.states import with_versions
 from zoo.training.fitters.record import HeadFit
 from zoo.training.fitters.slices import FeatureTrainer
 
@@ -68,7 +69,7 @@ class FullBatch(FeatureTrainer):
             value = row[self.chooser.key]
             if self.heads.linear or len(fit.history) == 1 or self.chooser.better(value, fit.best_value):
                 fit.best_epoch, fit.best_value, best = len(fit.history), value, self._copy()
-        self.model.load_state_dict(best, strict=False)
+        self.model.load_state_dict(with_versions(self.model, best), strict=False)
         self.heads.float()
         fit.seconds = time.perf_counter() - started
         fit.rows_per_second = objective.evaluations * len(self.data.train) / fit.seconds
