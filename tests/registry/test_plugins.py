@@ -32,7 +32,7 @@ def test_records_of_an_installed_plugin_arrive_with_what_installed_them(install,
 
 def test_our_own_plugins_load_without_failure(site):
     ours = {plugin.name for plugin in load_plugins() if plugin.distribution == "backbone-zoo"}
-    assert ours == {"builtin", "imbalance", "imputation", "lite", "timm", "torchvision"}
+    assert ours == {"builtin", "generators", "imbalance", "imputation", "lite", "timm", "torchvision"}
     assert failures() == ()
     assert describe_failures() == ""
 

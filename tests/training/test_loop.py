@@ -259,7 +259,7 @@ def test_a_mixed_batch_has_the_loss_of_both_its_labels():
     )
     rows = torch.arange(8)
     torch.manual_seed(0)
-    found = own._loss(own._batch(rows, (images[rows],)), None)
+    found = own._loss(own._batch(rows, (images[rows],), None), None)
     torch.manual_seed(0)
     mixed, share = own.mixer(images[rows])
     logits, labels = heads(mixed.flatten(1), None)["shape"], rows % 2

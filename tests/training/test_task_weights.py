@@ -85,7 +85,7 @@ def test_accumulated_batches_learn_the_weights_of_one_large_batch():
 def test_given_weights_multiply_the_losses():
     rows = torch.arange(16)
     trainer = made(learned=False, task_weights={"noise": 3.0})
-    batch = trainer._batch(rows, trainer.data.inputs.take(rows))
+    batch = trainer._batch(rows, trainer.data.inputs.take(rows), None)
     plain = made(learned=False)
     both = float(plain._loss(batch, None).detach())
     noise = 0.5 * float(trainer.data.targets["noise"].value[rows].square().mean())
