@@ -69,12 +69,12 @@ def synthesised(
         ZooError: the generator cannot learn these rows, or covariates that are categories stand among them.
         PluginError: its plugin broke, or gave rows of another shape or without a number.
     """
+    import torch
+
     from zoo.errors import ZooError
     from zoo.registry.guard import fault, guarded
     from zoo.registry.lookup import GENERATORS
     from zoo_imbalance._features import extended
-
-    import torch  # isort: skip
 
     if one_hot:
         raise ZooError("synthetic makes rows of numbers, and covariates that are categories stand beside the features")

@@ -30,4 +30,4 @@ def test_such_a_network_is_fine_tuned_read_again_and_exported(shape_folder, tmp_
     again = {"weights": str(tmp_path / "run"), "freeze": "head", "out": tmp_path / "anew"}
     zoo.train(root, backbone="torchvision/mnasnet0_5", **again, **given)
     found = zoo.export(tmp_path / "run", format="safetensors", out=tmp_path / "export")
-    assert found
+    assert found.checked

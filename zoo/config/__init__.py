@@ -8,7 +8,8 @@ from zoo.config.comparing import CompareConfig
 from zoo.config.export import ExportConfig
 from zoo.config.kit import CheckConfig, NewPluginConfig
 from zoo.config.ranking import PlanConfig, RankConfig
-from zoo.config.runs import DemoConfig, EvaluateConfig, PredictConfig, ResumeConfig, TrainConfig
+from zoo.config.runs import ResumeConfig, TrainConfig
+from zoo.config.using import DemoConfig, EvaluateConfig, PredictConfig
 
 __all__ = [
     "AdviseConfig",

@@ -13,18 +13,17 @@ import torch
 
 from zoo.config import CompareConfig, TrainConfig
 from zoo.config.comparing import OWN, WITHOUT
-from zoo.errors import OptionError, RunError, ZooError
+from zoo.errors import OptionError, RunError
 from zoo.grid.rows import Cell, Row
 from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 from zoo.jobs.compare_table import PLAIN, compared
 from zoo.jobs.keys import code_context, known_data
-from zoo.jobs.options import AUTO, check_options
+from zoo.jobs.options import AUTO, check_options, named_options
 from zoo.jobs.progress import Reporter
 from zoo.metrics.choice import check_metric
 from zoo.model.view import find_entry
 from zoo.registry.lookup import SOURCES, STRATEGIES
-from zoo.registry.near import suggest
 from zoo.report.compare_page import render_comparison
 from zoo.report.gain_picture import gain_picture
 from zoo.run.files import to_json, write_whole
@@ -70,13 +69,7 @@ def compare(data: str | Path, *, backbone: str, **options: Any) -> Comparison:
         ZooError: with one clear message, for everything that the caller can mend.
     """
     known = [field.name for field in fields(CompareConfig) if field.name not in WITHOUT]
-    for name in options:
-        if name not in known:
-            raise ZooError(f"compare has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "task", "covariate", "task_weight", "channels")
-    given: dict[str, Any] = {
-        name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()
-    }
+    given = named_options("compare", known, options)
     given = {"quiet": True, **given, "out": Path(given.get("out", CompareConfig.out))}
     config = CompareConfig(data=str(data), backbone=backbone, **given)
     return run_compare(config, Reporter(quiet=config.quiet))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,8 +29,8 @@ from zoo.disk import cache_folder
 from zoo.errors import DataError, RunError, ZooError
 from zoo.jobs.hole_views import places, thumbnails
 from zoo.jobs.image_holes import hole_columns, told
+from zoo.jobs.options import named_options
 from zoo.jobs.progress import Reporter
-from zoo.registry.near import suggest
 from zoo.report.hole_pictures import hole_matrix
 from zoo.report.inspect_page import render_inspection
 from zoo.run.files import to_json, write_whole
@@ -64,14 +64,7 @@ def inspect(data: str | Path, *, out: str | Path = "runs/inspect", **options: An
     Raises:
         ZooError: with one clear message, for everything that the caller can mend.
     """
-    known = [field.name for field in fields(InspectConfig)]
-    for name in options:
-        if name not in known:
-            raise ZooError(f"inspect has no option {name!r}{suggest(name, known)}")
-    several = ("target", "task", "covariate", "channels")
-    given: dict[str, Any] = {
-        name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()
-    }
+    given = named_options("inspect", [field.name for field in fields(InspectConfig)], options)
     config = InspectConfig(data=str(data), out=Path(out), **{"quiet": True, **given})
     return run_inspection(config, Reporter(quiet=config.quiet))
 
@@ -116,7 +109,7 @@ def run_inspection(config: InspectConfig, reporter: Reporter) -> Inspection:
         ],
         "equal_files": _equal_files(table, images, splits),
         "problems": problems,
-        "notes": [*table.notes, *_notes(images, splits), *room, *images.problems],
+        "notes": [*table.notes, *told(images, splits, Filling.planned({})), *room, *images.problems],
     }
     order = _order(splits, len(table))
     matrix = hole_matrix({name: own[order] for name, own in holes.items() if own.any()}, _borders(splits, len(table)))
@@ -217,11 +210,6 @@ def _equal_files(table: Table, images: Images, splits: Splits) -> list[dict[str,
         for rows in groups.values()
         if len(rows) > 1
     ]
-
-
-def _notes(images: Images, splits: Splits) -> Iterator[str]:
-    """What was seen and is not taken for missing, without the filling that only a run has."""
-    yield from told(images, splits, Filling.planned({}))
 
 
 def _order(splits: Splits, rows: int) -> NDArray[np.int64]:

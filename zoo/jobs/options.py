@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from zoo.config import TrainConfig
 from zoo.data.augment import Steps, parse_augmentation
@@ -16,6 +17,7 @@ from zoo.metrics.kinds import check_metric_name
 from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
+from zoo.registry.near import suggest
 from zoo.run.covariates import parse_imputing
 from zoo.specs import Call, FreezeSchedule, TaskKind, bind, parse_kinds, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
@@ -29,6 +31,22 @@ AUTO = "auto"
 
 DEFAULT_HEAD = "linear"
 NO_VIEWS = "--views counts augmented views of each image; say --augment light too"
+
+
+SEVERAL = ("imbalance", "impute", "target", "task", "covariate", "task_weight", "channels")
+"""Options of which there may be several; from Python one may be given as it is."""
+
+
+def named_options(function: str, known: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a function by name; one text where several may stand is a tuple of one.
+
+    Raises:
+        ZooError: an option that is not `known`; suggests close ones.
+    """
+    for name in options:
+        if name not in known:
+            raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
+    return {name: (own,) if name in SEVERAL and isinstance(own, str) else own for name, own in options.items()}
 
 
 def check_options(config: TrainConfig) -> tuple[FreezeSchedule, Call, Steps]:

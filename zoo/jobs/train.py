@@ -18,7 +18,7 @@ from zoo.jobs.data import Prepared
 from zoo.jobs.fitting import fit
 from zoo.jobs.job import Fitted, Job
 from zoo.jobs.launch import launch, launches
-from zoo.jobs.options import check_options
+from zoo.jobs.options import check_options, named_options
 from zoo.jobs.outcome import save_outcome
 from zoo.jobs.planning import Plan, make_plan, recipe_before
 from zoo.jobs.progress import Reporter
@@ -26,7 +26,6 @@ from zoo.jobs.record import Outcome
 from zoo.jobs.resume import Resumed, drop_options, finished, write_options
 from zoo.jobs.start import Clock, start_job
 from zoo.model.freeze import freeze_parts
-from zoo.registry.near import suggest
 from zoo.run.artifact import OPTIONS, claim, clear
 from zoo.run.files import read_json
 from zoo.specs import Interval
@@ -84,12 +83,7 @@ def checked_names(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ZooError: there is no such option.
     """
-    known = [field.name for field in fields(TrainConfig)]
-    for name in options:
-        if name not in known:
-            raise ZooError(f"{function} has no option {name!r}{suggest(name, known)}")
-    several = ("imbalance", "impute", "target", "task", "covariate", "task_weight", "channels")
-    return {name: (own,) if name in several and isinstance(own, str) else own for name, own in options.items()}
+    return named_options(function, [field.name for field in fields(TrainConfig)], options)
 
 
 def resume(run: str | Path, *, quiet: bool = False) -> TrainResult:
