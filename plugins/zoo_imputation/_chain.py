@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.specs import CovariateColumns
+from zoo.specs import CovariateColumns, RowNoise
 from zoo_imputation._layout import Layout, Mask, Matrix
 
 
@@ -28,6 +28,9 @@ class Predictor(Protocol):
 Model = TypeVar("Model", bound=Predictor)
 Learn = Callable[[Matrix, NDArray[np.int64], Matrix], Model]
 """`(rows (N, P), the columns to read, values (N, K)) -> predictor`."""
+
+Drawn = Callable[[Model, Matrix, int, Matrix], Matrix]
+"""`(predictor, rows (N, P), index of the column, numbers (N,) uniform in (0, 1)) -> values (N, K)`."""
 
 Settled = Callable[[Matrix, Matrix], bool]
 """`(matrix before a round, matrix after it)`: whether that was the last one."""
@@ -58,6 +61,23 @@ class Chain(Generic[Model]):
         for models in self.rounds:
             for index, model in zip(self.order.tolist(), models, strict=True):
                 _fill_column(found, holes[:, index], self.layout.blocks[index], model)
+        return self.layout.filled(columns, found)
+
+    def draw(
+        self, columns: CovariateColumns, rounds: Sequence[Sequence[Model]], drawn: Drawn[Model], noise: RowNoise
+    ) -> CovariateColumns:
+        """Every hole drawn, given what stands in the others of its row, in turn and over again (Gibbs sampling).
+
+        Each of `rounds` has a predictor of each column, in order; holes hold their column's mean before.
+        """
+        matrix, holes = self.layout.matrix(columns), self.layout.holes(columns)
+        found = np.where(np.isnan(matrix), self.layout.start, matrix)
+        for models in rounds:
+            uniform = noise(len(self.order))
+            for index, model in zip(self.order.tolist(), models, strict=True):
+                lacking, block = holes[:, index], self.layout.blocks[index]
+                if lacking.any():
+                    found[lacking, block] = drawn(model, found[lacking], index, uniform[lacking, index])
         return self.layout.filled(columns, found)
 
 

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from sklearn.linear_model import BayesianRidge
 
-from zoo.specs import CovariateColumns, TrainView
+from zoo.specs import CovariateColumns, RowNoise, TrainView
 from zoo_imputation._chain import Chain, learn_chain
 from zoo_imputation._layout import Arrays, Matrix, learn_layout, load_layout
+
+SWEEPS = 10
+"""Rounds of drawing, after one without regard to the rest of the row: each hole given what the others hold by then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Regression:
-    """A linear prediction: `weights` float64 (P, K), 0 for numbers that it does not read, and `bias` float64 (K,)."""
+    """A linear prediction.
+
+    Attributes:
+        weights: float64 (P, K), 0 for numbers that it does not read.
+        bias: float64 (K,).
+        spread: float64 (K,), deviation of the training values from the prediction.
+    """
 
     weights: Matrix
     bias: Matrix
+    spread: Matrix
 
     def predict(self, rows: Matrix) -> Matrix:
         """From (N, P) to (N, K)."""
@@ -42,17 +53,50 @@ class Regressions:
         """
         return self.chain.fill(columns)
 
+    def draw(self, columns: CovariateColumns, noise: RowNoise) -> CovariateColumns:
+        """Every hole drawn: a number from a normal distribution about its prediction, a category by predicted shares.
+
+        What scikit-learn's `sample_posterior` does, but for how unsure the weights themselves are.
+        """
+        layout = self.chain.layout
+
+        def drawn(model: Regression, rows: Matrix, index: int, uniform: Matrix) -> Matrix:
+            predicted = model.predict(rows)
+            if index < len(layout.numeric_names):
+                normal: Matrix = ndtri(uniform)[:, None]
+                return predicted + model.spread * normal
+            shares = np.cumsum(np.maximum(predicted, 0.0) + 1e-9, axis=1)
+            chosen: Matrix = np.eye(shares.shape[1])[(uniform[:, None] * shares[:, -1:] < shares).argmax(axis=1)]
+            return chosen
+
+        return self.chain.draw(columns, self._sweeps(), drawn, noise)
+
+    def _sweeps(self) -> Sequence[Sequence[Regression]]:
+        """From anywhere in each column, or rows of which little is known would all be drawn near the mean; then on."""
+        layout, rounds = self.chain.layout, self.chain.rounds
+        anywhere = [
+            Regression(
+                weights=np.zeros((len(layout.start), block.stop - block.start)),
+                bias=layout.start[block],
+                spread=np.ones(block.stop - block.start),
+            )
+            for block in (layout.blocks[index] for index in self.chain.order.tolist())
+        ]
+        return [anywhere, *([rounds[-1]] * SWEEPS if rounds else [])]
+
     def save(self) -> tuple[Arrays, Mapping[str, Any]]:
         """Arrays and JSON values that `load_regressions` takes back."""
         chain = self.chain
         arrays, values = chain.layout.save()
         size = len(chain.layout.start)
         weights, bias = np.zeros((len(chain.rounds), size, size)), np.zeros((len(chain.rounds), size))
+        spread = np.zeros_like(bias)
         for number, models in enumerate(chain.rounds):
             for index, model in zip(chain.order.tolist(), models, strict=True):
                 block = chain.layout.blocks[index]
                 weights[number][:, block], bias[number][block] = model.weights, model.bias
-        return {**arrays, "order": chain.order, "weights": weights, "bias": bias}, values
+                spread[number][block] = model.spread
+        return {**arrays, "order": chain.order, "weights": weights, "bias": bias, "spread": spread}, values
 
 
 def fit_regressions(view: TrainView, *, rounds: int, tol: float) -> Regressions:
@@ -78,7 +122,7 @@ def _learn(rows: Matrix, others: NDArray[np.int64], values: Matrix) -> Regressio
     for place in np.flatnonzero(np.ptp(values, axis=0) > 0):
         fitted = BayesianRidge().fit(rows[:, others], values[:, place])
         weights[others, place], bias[place] = fitted.coef_, fitted.intercept_
-    return Regression(weights=weights, bias=bias)
+    return Regression(weights=weights, bias=bias, spread=(values - rows @ weights - bias).std(axis=0))
 
 
 def load_regressions(arrays: Arrays, values: Mapping[str, Any]) -> Regressions:
@@ -86,9 +130,14 @@ def load_regressions(arrays: Arrays, values: Mapping[str, Any]) -> Regressions:
     layout = load_layout(arrays, values)
     order = arrays["order"].astype(np.int64, copy=False)
     weights, bias = (arrays[name].astype(np.float64, copy=False) for name in ("weights", "bias"))
+    # Runs of the first releases have none, and never draw.
+    spread = arrays.get("spread", np.zeros_like(bias)).astype(np.float64, copy=False)
     blocks = [layout.blocks[index] for index in order.tolist()]
     rounds = tuple(
-        tuple(Regression(weights=own[:, block].copy(), bias=beside[block].copy()) for block in blocks)
-        for own, beside in zip(weights, bias, strict=True)
+        tuple(
+            Regression(weights=own[:, block].copy(), bias=beside[block].copy(), spread=around[block].copy())
+            for block in blocks
+        )
+        for own, beside, around in zip(weights, bias, spread, strict=True)
     )
     return Regressions(chain=Chain(layout=layout, order=order, rounds=rounds))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.specs import CovariateColumns, TrainView
+from zoo.specs import CovariateColumns, RowNoise, TrainView
 from zoo_imputation._layout import Arrays, Layout, Mask, Matrix, learn_layout, load_layout
 
 _ROWS = 256
@@ -41,6 +41,18 @@ class Neighbours:
         Raises:
             ValueError: other columns than those it was fitted on.
         """
+        return self._filled(columns, None)
+
+    def draw(self, columns: CovariateColumns, noise: RowNoise) -> CovariateColumns:
+        """Every hole filled by one of its k donors, drawn by their weights (hot-deck); by any where none is near.
+
+        A row's holes are filled by donors of the same rank, by one training row where all of them know the columns, so
+        that what belongs together stays together.
+        """
+        return self._filled(columns, noise(1)[:, 0])
+
+    def _filled(self, columns: CovariateColumns, uniform: Matrix | None) -> CovariateColumns:
+        """With means of donors, or with the donors to which numbers (N,) in (0, 1) point."""
         matrix, holes = self.layout.matrix(columns), self.layout.holes(columns)
         found = matrix.copy()
         for rows in np.array_split(np.flatnonzero(holes.any(axis=1)), max(1, len(matrix) // _ROWS)):
@@ -48,17 +60,25 @@ class Neighbours:
             for index, block in enumerate(self.layout.blocks):
                 lacking = holes[rows, index]
                 if lacking.any():
-                    found[rows[lacking], block] = self._means(distances[lacking], block)
+                    at = rows[lacking]
+                    drawn = None if uniform is None else uniform[at]
+                    found[at, block] = self._values(distances[lacking], block, drawn)
         return self.layout.filled(columns, found)
 
-    def _means(self, distances: Matrix, block: slice) -> Matrix:
-        """Of (N, M) squared distances: the donors' mean of one column, (N, K)."""
+    def _values(self, distances: Matrix, block: slice, uniform: Matrix | None) -> Matrix:
+        """Of (N, M) squared distances: the donors' mean of one column, or one donor's value, (N, K)."""
         knows = ~np.isnan(self.donors[:, block.start])
         near, values = distances[:, knows], self.donors[knows][:, block]
         # Stable: of donors at the same distance the first count, whatever else is in the table.
         chosen = np.argsort(near, axis=1, kind="stable")[:, : self.k]
         weights = _weights(np.sqrt(np.take_along_axis(near, chosen, axis=1)), self.by_distance)
         total = weights.sum(axis=1, keepdims=True)
+        if uniform is not None:
+            reached = uniform[:, None] * total < np.cumsum(weights, axis=1)
+            ranks = np.where(reached.any(axis=1), reached.argmax(axis=1), 0)
+            anybody = (uniform * len(values)).astype(np.int64)
+            one = np.take_along_axis(chosen, ranks[:, None], axis=1)[:, 0]
+            return values[np.where(total[:, 0] > 0, one, anybody)]
         mean = (weights[:, :, None] * values[chosen]).sum(axis=1) / np.where(total > 0, total, 1.0)
         return np.where(total > 0, mean, self.layout.start[block])
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 from torch.distributions import StudentT
 from torch.nn import functional as F
 
-from zoo.specs import CovariateColumns, TrainView
+from zoo.specs import CovariateColumns, RowNoise, TrainView
 from zoo_imputation._layout import Arrays, Layout, learn_layout, load_layout
 from zoo_imputation._networks import (
     Layers,
@@ -63,11 +64,33 @@ class Autoencoder:
         parts = [self._means(part) for part in torch.split(matrix, _ROWS)] if len(matrix) else [matrix]
         return self.layout.filled(columns, torch.cat(parts).numpy())
 
+    def draw(self, columns: CovariateColumns, noise: RowNoise) -> CovariateColumns:
+        """Every hole drawn by sampling importance resampling: one code by its weight, then what it decodes to."""
+        matrix = torch.from_numpy(self.layout.matrix(columns))
+        uniform = torch.from_numpy(noise(1 + matrix.shape[1]))
+        pairs = zip(torch.split(matrix, _ROWS), torch.split(uniform, _ROWS), strict=True)
+        parts = [self._drawn(part, own) for part, own in pairs] if len(matrix) else [matrix]
+        return self.layout.filled(columns, torch.cat(parts).numpy())
+
     def _means(self, rows: Tensor) -> Tensor:
+        shares, density = self._decoded(rows)
+        return (shares.unsqueeze(2) * density.loc).sum(dim=0)
+
+    def _drawn(self, rows: Tensor, uniform: Tensor) -> Tensor:
+        """From (B, P) and numbers in (0, 1), (B, 1 + P), to (B, P)."""
+        shares, density = self._decoded(rows)
+        reached = uniform[:, 0] * shares.sum(dim=0) < shares.cumsum(dim=0)
+        one = reached.to(torch.uint8).argmax(dim=0)
+        own = (one, torch.arange(len(rows)))
+        freedom, location, scale = (part[own].numpy() for part in (density.df, density.loc, density.scale))
+        return torch.from_numpy(location + scale * student.ppf(uniform[:, 1:].numpy(), freedom))
+
+    def _decoded(self, rows: Tensor) -> tuple[Tensor, StudentT]:
+        """Shares (L, B) of the kept codes given what is observed in (B, P), and the densities (L, B, P) they mean."""
         seen = ~torch.isnan(rows)
         draws = self.draws.unsqueeze(1).expand(-1, len(rows), -1)
-        weights, location = _bounds(self.encoder, self.decoder, rows.nan_to_num(0.0), seen, draws)
-        return (weights.softmax(dim=0).unsqueeze(2) * location).sum(dim=0)
+        weights, density = _bounds(self.encoder, self.decoder, rows.nan_to_num(0.0), seen, draws)
+        return weights.softmax(dim=0), density
 
     def save(self) -> tuple[Arrays, Mapping[str, Any]]:
         """Arrays and JSON values that `load_autoencoder` takes back."""
@@ -76,8 +99,8 @@ class Autoencoder:
         return {**arrays, **networks, "draws": self.draws.numpy()}, values
 
 
-def _bounds(encoder: Layers, decoder: Layers, rows: Tensor, seen: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Log importance weights (L, B) of codes drawn by `draws` (L, B, d), and what they decode to (L, B, P)."""
+def _bounds(encoder: Layers, decoder: Layers, rows: Tensor, seen: Tensor, draws: Tensor) -> tuple[Tensor, StudentT]:
+    """Log importance weights (L, B) of codes drawn by `draws` (L, B, d), and the densities (L, B, P) they decode to."""
     mean, log_std = forward(encoder, rows, torch.tanh).chunk(2, dim=1)
     log_std = log_std.clamp(-8.0, 8.0)
     code = mean + log_std.exp() * draws
@@ -87,7 +110,7 @@ def _bounds(encoder: Layers, decoder: Layers, rows: Tensor, seen: Tensor, draws:
     constant = 0.5 * math.log(2 * math.pi)
     prior = (-0.5 * code.square() - constant).sum(dim=2)
     drawn = (-0.5 * draws.square() - constant - log_std).sum(dim=2)
-    return observed + prior - drawn, location
+    return observed + prior - drawn, density
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

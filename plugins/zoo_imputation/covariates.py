@@ -144,6 +144,7 @@ def covariate_imputers() -> Iterable[ImputerRecord]:
         fills="covariates",
         fit=_fit_knn,
         load=_load_knn,
+        draws=True,
         parameters=Knn,
         summary="the mean, or the vote, of the k nearest training rows that know the column",
     )
@@ -152,6 +153,7 @@ def covariate_imputers() -> Iterable[ImputerRecord]:
         fills="covariates",
         fit=_fit_iterative,
         load=_load_iterative,
+        draws=True,
         parameters=Iterative,
         summary="each column from all others by Bayesian ridge regression, in turn and over again",
     )
@@ -176,6 +178,7 @@ def covariate_imputers() -> Iterable[ImputerRecord]:
         fills="covariates",
         fit=_fit_miwae,
         load=_load_miwae,
+        draws=True,
         parameters=Miwae,
         summary="an importance-weighted autoencoder of what is observed (Mattei and Frellsen 2019)",
     )

@@ -45,7 +45,7 @@ def fitted(install, fit="pass", transform=ZERO):
     ("changes", "said"),
     [
         ({"transform": "return columns"}, r"it leaves holes in age, mass; `zoo check acme`"),
-        ({"transform": "return None"}, "transform gave None, which is no CovariateColumns"),
+        ({"transform": "return None"}, "it gave None, which is no CovariateColumns"),
         ({"transform": "return {}['key']"}, "KeyError: 'key'"),
         ({"fit": "{}['key']"}, "KeyError: 'key'"),
     ],

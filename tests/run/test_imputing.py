@@ -4,7 +4,8 @@ import pytest
 from zoo.data.covariates import CovariateEncoder, fix_schema
 from zoo.data.drop_rows import DropRows
 from zoo.errors import OptionError
-from zoo.run.covariates import Covariates, parse_imputing
+from zoo.run.covariates import Covariates
+from zoo.run.imputing import parse_imputing
 from zoo.specs import Call
 from zoo.testing.tables import CATEGORICAL, NUMERIC, draw_sample
 

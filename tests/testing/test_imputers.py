@@ -10,7 +10,7 @@ import pytest
 
 from zoo.registry.lookup import IMPUTERS
 from zoo.specs import ImputerRecord, NoParameters
-from zoo.testing.imputers import CHECKS, imputer_checks
+from zoo.testing.imputers import CHECKS, DRAWING, imputer_checks
 from zoo.testing.tables import CATEGORICAL, HELD_OUT, NUMERIC, draw_sample
 
 
@@ -179,10 +179,38 @@ def forgets_extra(arrays, values):
     return Medians(arrays["numbers"], arrays["codes"], "lost")
 
 
+def drawing(change):
+    """An imputer that draws: what is right but for `change(drawn, given, noise)`."""
+
+    class Draws(Medians):
+        def draw(self, columns, noise):
+            found = self.transform(columns)
+            moved = found.numeric + noise(found.numeric.shape[1])
+            right = dataclasses.replace(found, numeric=np.where(np.isnan(columns.numeric), moved, found.numeric))
+            return change(right, columns, noise)
+
+    return record(Draws, draws=True)
+
+
+def after_mean(given):
+    return learn(given).transform(given)
+
+
+def shares_noise(right, given, noise):
+    drawn = np.where(np.isnan(given.numeric), right.numeric + right.numeric.mean(), right.numeric)
+    return dataclasses.replace(right, numeric=drawn)
+
+
 KEEP, HOLES, TYPES = "observed-entries-stay-bit-for-bit", "no-hole-is-left", "names-shapes-and-types-stay"
 EMPTY, DRAW = "a-column-without-training-values-is-kept-or-refused", "the-generator-decides-what-is-random"
 GIVEN, SAVED = "what-is-given-stays-as-it-is", "a-saved-imputer-does-the-same"
+DRAWN = "draws-differ-and-each-row-has-its-own"
 BROKEN = [
+    (DRAWN, drawing(lambda right, given, noise: dataclasses.replace(right, numeric=right.numeric + 1.0)), "changed"),
+    (DRAWN, drawing(lambda right, given, noise: given), "where it draws"),
+    (DRAWN, drawing(lambda right, given, noise: after_mean(given)), "two draws fill every hole with the same"),
+    (DRAWN, drawing(shares_noise), "draws other values alone than among others"),
+    (DRAWN, drawing(lambda right, given, noise: right.numeric), "where it draws transform gives ndarray"),
     (KEEP, numbers(lambda given, found: found + 0.0), "an observed number comes back changed"),  # minus zero is lost
     (KEEP, numbers(lambda given, found: found.astype(np.float32)), "an observed number comes back changed"),
     (KEEP, codes(lambda found: np.maximum(found, 1)), "an observed category changes"),
@@ -232,7 +260,7 @@ def test_a_broken_imputer_is_caught_by_name(name, broken, message, caught):
 
 
 def test_there_is_a_broken_imputer_for_each_check():
-    assert {name for name, *_ in BROKEN} == set(CHECKS)
+    assert {name for name, *_ in BROKEN} == set(CHECKS) | set(DRAWING)
 
 
 @pytest.mark.parametrize("fit", [None, draws], ids=["learns", "draws"])

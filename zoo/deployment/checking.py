@@ -86,6 +86,8 @@ def take_sample(folder: Path, artifact: Artifact, run: Mapping[str, Any]) -> Sam
     """Read images of the run's data, or draw random ones where these are gone, and let the run predict them."""
     with tempfile.TemporaryDirectory(prefix="zoo-export-") as name, _images(folder, artifact, run, Path(name)) as found:
         table, images, rows, what = found
+        if artifact.covariates is not None:  # the file takes covariates without holes, which there is one way to fill
+            artifact = replace(artifact, covariates={**artifact.covariates, "draws": 0})
         exact = replace(artifact, recipe=replace(artifact.recipe, precision="fp32"))
         wanted = _predicted(exact, table, images, rows)
         rounding = 0.0
@@ -102,7 +104,7 @@ def take_sample(folder: Path, artifact: Artifact, run: Mapping[str, Any]) -> Sam
 
 def _predicted(artifact: Artifact, table: Table, images: Images, rows: NDArray[np.int64]) -> dict[str, Tensor]:
     """What a run predicts, comparable."""
-    found, _ = Pipeline(artifact, torch.device("cpu"), None).predictions(table, images, rows)
+    found = Pipeline(artifact, torch.device("cpu"), None).predictions(table, images, rows).by_task
     return {task.name: comparable(task, found[task.name], softmax=True) for task in artifact.tasks}
 
 

@@ -12,7 +12,7 @@ from zoo.data.label_policy import parse_policy as parse_label_policy
 from zoo.errors import ZooError
 from zoo.jobs.options import NO_VIEWS
 from zoo.model.load import one_head
-from zoo.run.covariates import parse_imputing
+from zoo.run.imputing import parse_imputing
 from zoo.specs import Call, Interval, parse_policy
 from zoo.training.strategy import Answer, Program
 
@@ -153,8 +153,11 @@ def _about_options(config: TrainConfig, answer: Answer, said: str, *, frozen: bo
             f"{said} mixes images, and --freeze {config.freeze} trains on features that are computed once for each "
             "image; mix features (on=features), or let part of the backbone train, as with --freeze last(1)"
         )
-    if answer.head_fitter and parse_imputing(config.impute).dropout:
-        yield f"{said} fits the head on rows as they are, and dropout of covariates changes them; choose one"
+    asked = parse_imputing(config.impute)
+    if answer.head_fitter and asked.varies:
+        yield f"{said} fits the head on rows as they are, and {asked.varies} changes them; choose one"
+    if answer.resamplers and asked.multiple:
+        yield f"{said} makes rows of rows as they are, and {asked.varies} changes them; choose one"
     if config.augment.strip() == "none" and 0 < len(answer.class_transforms) < len(answer.log_prior or ()):
         yield (
             f"{said} changes images of rare classes alone, so that a network learns that what is changed is rare, and "
@@ -182,10 +185,8 @@ def _refuse_fitters(config: TrainConfig, course: Course) -> None:
         raise ZooError(f"{special} fits heads once, and {names} divides the run into parts; leave out {special}")
     if special != "--fitter adamw" and last.head_fitter:
         raise ZooError(f"{names} fits the head in its own way; leave out {special}")
-    if special != "--fitter adamw" and parse_imputing(config.impute).dropout:
-        raise ZooError(
-            f"{special} sees rows as they are, and dropout of covariates changes them; leave out one of them"
-        )
+    if special != "--fitter adamw" and (varies := parse_imputing(config.impute).varies):
+        raise ZooError(f"{special} sees rows as they are, and {varies} changes them; leave out one of them")
     mixing = next((each.name for each in course.answers[-1].values() if each.mixer or each.class_transforms), None)
     if special != "--fitter adamw" and mixing:
         raise ZooError(f"{special} sees rows as they are, and {mixing} changes them in each step; leave out {special}")

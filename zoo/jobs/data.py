@@ -16,12 +16,10 @@ from zoo.data.band_statistics import with_statistics
 from zoo.data.bands import check_nodata, file_bands, pixel_type
 from zoo.data.cache import make_room
 from zoo.data.covariates import columns, fix_schema, missing_cells
-from zoo.data.drop_rows import DropRows, drop_rows
 from zoo.data.images import Images
 from zoo.data.ingest import ingest
-from zoo.data.label_policy import Policy, Pseudo, incomplete, parse_policy
-from zoo.data.labels import check_classes, encode_targets, label_holes, unknown_labels
-from zoo.data.numbers import measured_hint
+from zoo.data.label_policy import Pseudo, parse_policy
+from zoo.data.labels import check_classes, encode_targets, label_holes
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table, read_table
 from zoo.data.tasks import check_complete, fix_tasks
@@ -29,9 +27,11 @@ from zoo.errors import DataError, OptionError
 from zoo.jobs.image_holes import refuse_needless, refuse_unknown_channels, told
 from zoo.jobs.parent import Parent
 from zoo.jobs.progress import Reporter
+from zoo.jobs.teaching import copies, unlabelled, without_holed, without_incomplete
 from zoo.metrics.chooser import Chooser, make_chooser
-from zoo.run.covariates import Covariates, Imputing, parse_imputing
+from zoo.run.covariates import Covariates
 from zoo.run.filling import ORDER, Filling
+from zoo.run.imputing import parse_imputing
 from zoo.specs import (
     CovariateColumns,
     Holes,
@@ -52,6 +52,7 @@ class Prepared:
     Attributes:
         table: all rows, those with bad files included; positions elsewhere are positions in it.
         encoded: covariates float32 (N, C) of every row, or None.
+        completions: the same with holes drawn, float32 (m, N, C), where imputation is multiple; else None.
         absence: covariates that training leaves out now and then, or None.
         filled: holes filled, by covariate.
         chooser: which metrics choose the best epoch.
@@ -70,6 +71,7 @@ class Prepared:
     view: TrainView
     covariates: Covariates | None
     encoded: torch.Tensor | None
+    completions: torch.Tensor | None
     absence: Absence | None
     filled: Mapping[str, int]
     chooser: Chooser
@@ -136,8 +138,8 @@ def prepare(
     shares: dict[str, Any] = {"test": config.test_fraction, "val": config.val_fraction, "seed": config.seed}
     shares["keep_unlabelled"] = isinstance(policy, Pseudo)
     known = parent.known(images.digests) if parent else None
-    splits, dropped = _without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
-    splits, gone = _without_incomplete(table, splits, policy)
+    splits, dropped = without_holed(table, make_splits(table, bad.usable, **shares, known=known), asked)
+    splits, gone = without_incomplete(table, splits, policy)
     seen = fix_tasks(table, splits.train)
     if parent is None:
         check_complete(table, seen, splits.train)
@@ -149,7 +151,7 @@ def prepare(
             f"{splits.how}. Give --val-fraction more than 0, or label rows of the val split"
         )
     held_out = {"val": splits.val, "test": splits.test}
-    warnings = (*lacking, *check_classes(table, tasks, held_out), *_unlabelled(table, tasks, policy))
+    warnings = (*lacking, *check_classes(table, tasks, held_out), *unlabelled(table, tasks, policy))
     used = np.concatenate([splits.train, splits.val, splits.test])
     targets = encode_targets(table, tasks, used)
     held = {name: target.take(torch.from_numpy(splits.val)) for name, target in targets.items()}
@@ -163,12 +165,14 @@ def prepare(
     filling = parent.filling if parent else Filling.fit(asked.calls, view, config.seed)
     with reporter.bar("filling holes in images", "images") as progress:
         images = filling.apply(images, used, cache / "images", progress)
-    covariates = encoded = None
+    covariates = encoded = completions = None
     filled: dict[str, int] = {}
     if schema is not None:
         call = asked.calls.get("covariates")
-        covariates = before or Covariates.fit(schema, view, call, config.seed, indicator=asked.indicator)
+        beside: dict[str, Any] = {"indicator": asked.indicator, "draws": asked.multiple.m if asked.multiple else 0}
+        covariates = before or Covariates.fit(schema, view, call, config.seed, **beside)
         encoded, more, filled = covariates.encode(table)
+        completions = covariates.completions(table)
         said = tuple(dict.fromkeys((*said, *more)))
     else:
         refuse_unused(config.impute)
@@ -183,6 +187,7 @@ def prepare(
         view=view,
         covariates=covariates,
         encoded=encoded,
+        completions=completions,
         absence=Absence(share=asked.dropout.p, columns=covariates.absent()) if asked.dropout and covariates else None,
         filled=filled,
         chooser=chooser,
@@ -195,7 +200,7 @@ def prepare(
             *gone,
             *said,
             *told(images, splits, filling),
-            *_copies(images, splits),
+            *copies(images, splits),
             *images.problems,
             *room,
         ),
@@ -226,64 +231,10 @@ def _usable(config: TrainConfig, table: Table, images: Images, filling: Filling)
     )
 
 
-def _without_holed(table: Table, splits: Splits, asked: Imputing) -> tuple[Splits, tuple[str, ...]]:
-    """The splits without the training rows that `--impute rows=drop` leaves out, and a sentence about them."""
-    schema = fix_schema(table, splits.train) if asked.rows else None
-    if asked.rows is None or schema is None:
-        return splits, ()
-    holed = np.asarray(missing_cells(columns(table.take(splits.train), schema)[0]).any(axis=1))
-    train, said = drop_rows(table, splits.train, holed, asked.rows)
-    return replace(splits, train=train), (said,)
-
-
-def _without_incomplete(table: Table, splits: Splits, policy: Policy) -> tuple[Splits, tuple[str, ...]]:
-    """The splits without the training rows that `--missing-labels drop` leaves out, and a sentence about them."""
-    if not isinstance(policy, DropRows):
-        return splits, ()
-    mend = 'Let them teach what they can with --missing-labels mask, or raise the caps: "drop(max=1, max_class=1)"'
-    train, said = drop_rows(table, splits.train, incomplete(table)[splits.train], policy, "labels", mend)
-    return replace(splits, train=train), (said,)
-
-
 def _observed(tasks: tuple[Task, ...], seen: tuple[Task, ...]) -> tuple[Task, ...]:
     """The tasks with those of their classes that training has, in their order."""
     pairs = zip(tasks, seen, strict=True)
     return tuple(replace(task, classes=tuple(c for c in task.classes if c in own.classes)) for task, own in pairs)
-
-
-def _unlabelled(table: Table, tasks: tuple[Task, ...], policy: Policy) -> tuple[str, ...]:
-    """Sentences about labels that are missing, and about classes that may be none."""
-    missing = label_holes(table).sum(axis=0)
-    others = "they teach and measure the other targets alone" if len(missing) > 1 else "they are left out"
-    if isinstance(policy, Pseudo):
-        others = "those that train may get pseudo-labels"
-    said = [
-        f"{count} of {len(table)} rows have no label of {name!r}; {others}"
-        for name, count in zip(table.roles.targets, missing, strict=True)
-        if count
-    ]
-    stated = [task for task in tasks if task.kind == "classification" and task.name not in table.kinds]
-    said += [
-        f"{task.name!r} has {len(task.classes)} classes, all of them numbers{hint}"
-        for task in stated
-        if (hint := measured_hint(task.name, task.classes))
-    ]
-    unknown = ((task.name, name, count) for task in tasks for name, count in unknown_labels(table, task).items())
-    return *said, *(
-        f"{count} of {len(table)} rows do not say whether {name!r} is among their {own!r}"
-        for own, name, count in unknown
-    )
-
-
-def _copies(images: Images, splits: Splits) -> tuple[str, ...]:
-    """A sentence where held-out rows have the very file of a training row: their figures flatter."""
-    keys = np.ascontiguousarray(images.digests).view("S16").reshape(-1)
-    said = []
-    for name, rows in (("val", splits.val), ("test", splits.test)):
-        count = int(np.isin(keys[rows], keys[splits.train]).sum())
-        if count:
-            said.append(f"{count} {name} rows have the same image file as a training row: figures of {name} flatter")
-    return tuple(said)
 
 
 def _holes(table: Table, images: Images, raw: CovariateColumns | None) -> Holes:

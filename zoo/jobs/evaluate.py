@@ -73,18 +73,19 @@ def run_evaluation(config: EvaluateConfig, reporter: Reporter) -> Evaluation:
     )
     labels = _labels(table, artifact.tasks)
     rows, which = _rows(config, inference, labels)
-    predicted, said = inference.predictions(rows, config.prior)
+    predicted = inference.predictions(rows, config.prior)
     held = {name: [texts[row] for row in rows] for name, texts in labels.items()}
     targets = {
         name: target.take(torch.from_numpy(rows)) for name, target in encode_targets(table, artifact.tasks).items()
     }
-    found = score(predicted, targets, ["scored"] * len(rows), artifact.tasks)
+    found = score(predicted.by_task, targets, ["scored"] * len(rows), artifact.tasks)
     if config.out is not None:
-        frame = prediction_frame(table, rows, predicted, artifact.tasks, labels=held)
+        own = (table, rows, predicted.by_task, artifact.tasks)
+        frame = prediction_frame(*own, spread=predicted.spread, labels=held)
         write_whole(Path(config.out), frame.write_csv())
     metrics = {task: splits["scored"] for task, splits in found.items() if "scored" in splits}
     dropped = (f"{len(inference.dropped)} files could not be used and were left out",) if inference.dropped else ()
-    return Evaluation(metrics=metrics, rows=len(rows), which=which, warnings=(*said, *dropped))
+    return Evaluation(metrics=metrics, rows=len(rows), which=which, warnings=(*predicted.said, *dropped))
 
 
 def _table(config: EvaluateConfig, artifact: Artifact) -> Table:

@@ -16,9 +16,10 @@ from zoo.model.adapt import adapt_input
 from zoo.model.load import in_full, one_head
 from zoo.model.view import find_entry, split_name
 from zoo.run.artifact import Artifact, load_artifact
-from zoo.run.covariates import Covariates, parse_imputing
+from zoo.run.covariates import Covariates
 from zoo.run.files import read_json
 from zoo.run.filling import Filling
+from zoo.run.imputing import parse_imputing
 from zoo.run.uses import read_splits
 from zoo.specs import InputSpec
 
@@ -114,5 +115,5 @@ def _refuse_imputing(config: TrainConfig, folder: Path, artifact: Artifact) -> N
             f"--impute {config.impute[0]}: the head of {folder} has nothing that says that covariates are missing, "
             "which dropout needs; leave it out"
         )
-    if asked.calls or (asked.indicator and not asked.dropout):
+    if asked.calls or asked.multiple or (asked.indicator and not asked.dropout):
         raise ZooError(f"--impute {config.impute[0]}: holes are filled as {folder} learned to; leave it out")

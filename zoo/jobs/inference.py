@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from zoo.data.bad_files import apply_bad_files
 from zoo.data.bands import file_bands
@@ -24,7 +23,7 @@ from zoo.probe import pick_device, reuse_memory
 from zoo.run.artifact import Artifact
 from zoo.run.files import read_json
 from zoo.run.filling import Filling
-from zoo.run.pipeline import Pipeline
+from zoo.run.pipeline import Pipeline, Predicted
 from zoo.run.prior import with_prior
 from zoo.specs import InputSpec, Layout, TargetKind, Task
 
@@ -50,20 +49,19 @@ class Inference:
     said: tuple[str, ...]
     reporter: Reporter
 
-    def predictions(
-        self, rows: NDArray[np.int64], prior: str | None = None
-    ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """What is predicted of `rows` by task, see `Pipeline.predictions`, and sentences about surprises.
+    def predictions(self, rows: NDArray[np.int64], prior: str | None = None) -> Predicted:
+        """What is predicted of `rows`.
 
-        With a `prior`, as of `zoo.run.prior.with_prior`, class probabilities are those under that prior.
+        With a `prior`, as of `zoo.run.prior.with_prior`, class probabilities are those under that prior, and there is
+        no spread of them.
         """
         with self.reporter.bar("predicting", "images") as progress:
-            found, said = self.pipeline.predictions(self.table, self.images, rows, progress)
-        said = (*self.said, *said)
+            found = self.pipeline.predictions(self.table, self.images, rows, progress)
+        found = replace(found, said=(*self.said, *found.said))
         if prior is None:
-            return found, said
-        found, more = with_prior(found, self.artifact, prior)
-        return found, (*said, *more)
+            return found
+        under, more = with_prior(found.by_task, self.artifact, prior)
+        return Predicted(by_task=under, said=(*found.said, *more))
 
 
 def image_column(run: Path, data: str, given: str | None) -> str | None:

@@ -126,4 +126,5 @@ def data_of(job: Job, inputs: Inputs) -> Data:
         train=data.teaching,
         val=torch.from_numpy(data.splits.val),
         absence=data.absence,
+        completions=data.completions,
     )

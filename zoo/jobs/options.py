@@ -18,7 +18,7 @@ from zoo.model.load import one_head
 from zoo.model.lora import require_peft
 from zoo.registry.lookup import HEADS, STRATEGIES
 from zoo.registry.near import suggest
-from zoo.run.covariates import parse_imputing
+from zoo.run.imputing import parse_imputing
 from zoo.specs import Call, FreezeSchedule, TaskKind, bind, parse_kinds, parse_options, parse_schedule
 from zoo.training.fitters.choose import check_options as check_fitting
 from zoo.training.optimiser import RATE_FACTORS, parse_optimiser

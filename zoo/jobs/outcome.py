@@ -43,7 +43,13 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     held = held_out(job, artifact, outcome.fitted.prefix)
     metrics = score(held.predicted, held.targets, held.splits, data.tasks)
     predictions = prediction_frame(
-        data.table, held.rows, held.predicted, data.tasks, splits=held.splits, labels=held.labels
+        data.table,
+        held.rows,
+        held.predicted,
+        data.tasks,
+        spread=held.spread,
+        splits=held.splits,
+        labels=held.labels,
     )
     without = _without_covariates(job, artifact, held, outcome.fitted.prefix)
     seconds = {**outcome.clock, "predict": time.perf_counter() - began}
@@ -75,7 +81,7 @@ class HeldOut:
         splits: `val` or `test`, of each row.
         labels: of each row by task as the table has it, None where unknown.
         targets: of the rows, by task.
-        predicted: by task, as `Pipeline.predictions` gives it.
+        predicted, spread: by task, as `zoo.run.pipeline.Predicted` has them.
     """
 
     rows: NDArray[np.int64]
@@ -83,6 +89,7 @@ class HeldOut:
     labels: Mapping[str, Sequence[str | None]]
     targets: Mapping[str, Target]
     predicted: Mapping[str, Tensor]
+    spread: Mapping[str, Tensor]
 
 
 def held_out(job: Job, artifact: Artifact, prefix: Prefix | None = None, table: Table | None = None) -> HeldOut:
@@ -99,14 +106,15 @@ def held_out(job: Job, artifact: Artifact, prefix: Prefix | None = None, table: 
     pipeline = Pipeline(artifact, job.device, job.cache if job.keeps_features else None, prefix)
     rows = np.concatenate([data.splits.val, data.splits.test])
     with job.reporter.bar("predicting held-out rows", "images") as progress:
-        predicted, _ = pipeline.predictions(table or data.table, data.images, rows, progress)
+        found = pipeline.predictions(table or data.table, data.images, rows, progress)
     labels = {task.name: label_texts(data.table, task.name) for task in data.tasks}
     return HeldOut(
         rows=rows,
         splits=["val"] * len(data.splits.val) + ["test"] * len(data.splits.test),
         labels={name: [texts[row] for row in rows] for name, texts in labels.items()},
         targets={name: target.take(torch.from_numpy(rows)) for name, target in data.targets.items()},
-        predicted=predicted,
+        predicted=found.by_task,
+        spread=found.spread,
     )
 
 
@@ -126,7 +134,7 @@ def score(
     """Metrics by task and split over the rows that have a label; a split without such a row has none.
 
     Args:
-        predicted: of N rows, by task, as `Pipeline.predictions` gives it.
+        predicted: of N rows, by task, as `zoo.run.pipeline.Predicted` has it.
         targets: of the same rows.
         splits: of each of them.
         tasks: in their order.

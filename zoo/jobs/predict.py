@@ -75,12 +75,13 @@ def run_prediction(config: PredictConfig, reporter: Reporter) -> Predictions:
         channels=config.channels,
         layout=config.layout,
     )
-    predicted, said = inference.predictions(inference.rows, config.prior)
-    frame = prediction_frame(inference.table, inference.rows, predicted, inference.artifact.tasks)
+    found = inference.predictions(inference.rows, config.prior)
+    own = (inference.table, inference.rows, found.by_task, inference.artifact.tasks)
+    frame = prediction_frame(*own, spread=found.spread)
     if config.out is not None:
         write_whole(Path(config.out), frame.write_csv())
     dropped = {str(table.frame[table.roles.image][row]): reason for row, reason in inference.dropped.items()}
-    return Predictions(frame=frame, warnings=said, dropped=dropped)
+    return Predictions(frame=frame, warnings=found.said, dropped=dropped)
 
 
 def _table(config: PredictConfig, artifact: Artifact) -> Table:

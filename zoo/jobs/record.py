@@ -122,7 +122,8 @@ def _imputation(job: Job) -> list[dict[str, Any]]:
     data = job.data
     found: list[dict[str, Any]] = []
     if data.covariates:
-        found.append({"kind": "covariates", "imputer": data.covariates.imputer, "filled": dict(data.filled)})
+        own = {"kind": "covariates", "imputer": data.covariates.imputer, "filled": dict(data.filled)}
+        found.append({**own, "draws": data.covariates.draws} if data.covariates.draws else own)
     for kind, name in data.filling.names.items():
         found.append({"kind": kind, "imputer": name, "filled": {"images": data.images.filled_rows(kind)}})
     return found

@@ -197,7 +197,8 @@ def _data_decisions(data: Prepared) -> tuple[Decision, ...]:
         found.append(Decision(what="bad files", choice=choice, why=data.bad.sentence))
     if data.covariates:
         filled = ", ".join(f"{name}: {count}" for name, count in data.filled.items()) or "no hole in these data"
-        found.append(Decision(what="imputation of covariates", choice=data.covariates.imputer, why=filled))
+        draws = f", {data.covariates.draws} draws of each" if data.covariates.draws else ""
+        found.append(Decision(what="imputation of covariates", choice=data.covariates.imputer + draws, why=filled))
     if data.normalised:
         found.append(Decision(what="normalisation", choice="learned from training rows", why=data.normalised))
     for kind, name in data.filling.names.items():

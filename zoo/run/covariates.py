@@ -2,101 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from zoo.data.covariates import CovariateEncoder, CovariateSchema, columns, fit_encoder, missing_cells
-from zoo.data.drop_rows import DropRows
 from zoo.data.table import Table
-from zoo.errors import OptionError
 from zoo.registry.guard import fault, guarded
 from zoo.registry.lookup import IMPUTERS
-from zoo.registry.near import suggest
+from zoo.run.row_noise import row_noise
 from zoo.run.saved_imputers import SavedImputer, of_kind
-from zoo.specs import Call, CovariateColumns, FittedImputer, TrainView, bind, parse_assignment
+from zoo.specs import Call, CovariateColumns, DrawingImputer, FittedImputer, TrainView, bind
 
 SHELF = IMPUTERS["covariates"]
 
 DEFAULT_IMPUTER = "mean"
 """Fitted where covariates are used and no imputer is named: an image may come to prediction without them."""
-
-BESIDE = ("indicator", "dropout")
-"""What may stand beside the imputer of covariates, and be all that is asked for."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Dropout:
-    """Modality dropout: in training, all covariates of a row count as missing, now and then.
-
-    What stands for a missing covariate is learned then, and the head learns to do without any of them, as it must where
-    images come alone (Neverova et al. 2016, arXiv:1501.00102).
-
-    Attributes:
-        p: how likely that is for each row in each epoch, in (0, 1).
-    """
-
-    p: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.p < 1.0:
-            raise ValueError(f"p must lie in (0, 1), not {self.p}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Imputing:
-    """What `--impute` asks for.
-
-    Attributes:
-        calls: the imputer of each kind of hole.
-        indicator: whether columns say where covariates were missing; always with `dropout`, whose learned token for a
-            missing covariate is the weight of its column.
-        dropout: of all covariates of a row, in training; None for never.
-        rows: training rows with holes in covariates are left out within these caps; None where they stay.
-    """
-
-    calls: Mapping[str, Call]
-    indicator: bool = False
-    dropout: Dropout | None = None
-    rows: DropRows | None = None
-
-
-def parse_imputing(options: Sequence[str]) -> Imputing:
-    """The imputer that `--impute KIND=NAME` names for each kind of hole, `+indicator`, `+dropout`, `rows=drop(max=…)`.
-
-    Raises:
-        OptionError: no such imputer, one for another kind of hole, two for one kind, or parameters that it refuses.
-    """
-    calls: dict[str, Call] = {}
-    indicator, rows, dropout = False, None, None
-    for option in options:
-        kind, given = parse_assignment(option)
-        named = [call for call in given if kind != "covariates" or call.name not in BESIDE]
-        indicator |= len(named) < len(given)
-        for call in given if kind == "covariates" else ():
-            if call.name == "dropout":
-                dropout = bind(replace(call, text=option, column=option.index("dropout")), Dropout)
-        if len(named) > 1 or kind in calls or (kind == "rows" and rows is not None):
-            raise OptionError(f"one imputer for {kind}, please", text=option, column=0)
-        if not named:
-            continue
-        call = replace(named[0], text=option, column=option.index("=") + 1)
-        if kind == "rows":
-            if call.name != "drop":
-                raise OptionError(f"rows can be dropped, not {call.name}: rows=drop(max=0.05)", text=option, column=0)
-            rows = bind(call, DropRows)
-            continue
-        if kind not in IMPUTERS:
-            near = suggest(kind, [*IMPUTERS, "rows"])
-            raise OptionError(
-                f"holes of {kind} are filled by nothing; say {', '.join(IMPUTERS)} or rows{near}", text=option, column=0
-            )
-        bind(call, IMPUTERS[kind].of_call(call).parameters)
-        calls[kind] = call
-    return Imputing(calls=calls, indicator=indicator, dropout=dropout, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +32,24 @@ class Covariates:
         encoder: from complete columns to numbers.
         imputer: its name.
         fitted: the imputer.
+        draws: how often each hole is drawn where imputation is multiple, else 0.
     """
 
     encoder: CovariateEncoder
     imputer: str
     fitted: FittedImputer
+    draws: int = 0
 
     @classmethod
     def fit(
-        cls, schema: CovariateSchema, view: TrainView, call: Call | None, seed: int, *, indicator: bool = False
+        cls,
+        schema: CovariateSchema,
+        view: TrainView,
+        call: Call | None,
+        seed: int,
+        *,
+        indicator: bool = False,
+        draws: int = 0,
     ) -> Covariates:
         """Fit imputer and encoder on the training view.
 
@@ -134,13 +68,38 @@ class Covariates:
                 used.fail(f"{used.name}: {error}")
         whole = _filled(used.name, fitted, view.covariates)
         encoder = fit_encoder(schema, whole, indicators=indicator)
-        return cls(encoder=encoder, imputer=used.name, fitted=fitted)
+        return cls(encoder=encoder, imputer=used.name, fitted=fitted, draws=draws)
 
     def encode(self, table: Table) -> tuple[torch.Tensor, tuple[str, ...], dict[str, int]]:
         """Encoded covariates float32 (N, C), sentences about surprises, and filled holes by column."""
         raw, said = columns(table, self.encoder.schema)
         whole = _filled(self.imputer, self.fitted, raw)
         return self.encoder.encode(whole, missing_cells(raw)), said, _counted(raw)
+
+    def completions(self, table: Table) -> torch.Tensor | None:
+        """What `encode` gives, with holes drawn, float32 (draws, N, C); None where imputation is not multiple.
+
+        The draws of a row depend on what is observed in it and on its image's name alone.
+
+        Raises:
+            PluginError: the imputer's plugin broke, or left holes.
+        """
+        if not self.draws:
+            return None
+        raw, _ = columns(table, self.encoder.schema)
+        missing = missing_cells(raw)
+        holed = np.flatnonzero(missing.any(axis=1))
+        base = self.encoder.encode(_filled(self.imputer, self.fitted, raw), missing)
+        found = base.expand(self.draws, *base.shape).clone()
+        if not len(holed):
+            return found
+        own = replace(raw, numeric=raw.numeric[holed], categorical=raw.categorical[holed])
+        names = [table.paths[row].name for row in holed]
+        for draw in range(self.draws):
+            fill = partial(cast("DrawingImputer", self.fitted).draw, noise=row_noise(own, names, draw))
+            whole = _complete(self.imputer, own, fill)
+            found[draw, torch.from_numpy(holed)] = self.encoder.encode(whole, missing[holed])
+        return found
 
     def complete(self, table: Table) -> tuple[CovariateColumns, tuple[str, ...], dict[str, int]]:
         """The columns in their own units without holes, sentences about surprises, and filled holes by column."""
@@ -169,7 +128,7 @@ class Covariates:
         """JSON of the encoder, and the imputer's name and state."""
         arrays, values = self.fitted.save()
         own = SavedImputer(fills="covariates", name=self.imputer, values=values, arrays=arrays)
-        return self.encoder.to_json(), (own,)
+        return {**self.encoder.to_json(), "draws": self.draws}, (own,)
 
     @classmethod
     def load(cls, encoder: Mapping[str, Any], imputers: Sequence[SavedImputer]) -> Covariates:
@@ -180,7 +139,12 @@ class Covariates:
         """
         saved = of_kind(imputers, "covariates")
         assert saved is not None  # noqa: S101 - `save` keeps it beside the encoder
-        return cls(encoder=CovariateEncoder.from_json(encoder), imputer=saved.name, fitted=saved.load())
+        return cls(
+            encoder=CovariateEncoder.from_json(encoder),
+            imputer=saved.name,
+            fitted=saved.load(),
+            draws=int(encoder.get("draws", 0)),  # of which the first releases say nothing
+        )
 
 
 def holes_by_column(raw: CovariateColumns) -> dict[str, int]:
@@ -196,12 +160,18 @@ def _counted(raw: CovariateColumns) -> dict[str, int]:
 
 
 def _filled(name: str, fitted: FittedImputer, raw: CovariateColumns) -> CovariateColumns:
+    return _complete(name, raw, fitted.transform)
+
+
+def _complete(
+    name: str, raw: CovariateColumns, fill: Callable[[CovariateColumns], CovariateColumns]
+) -> CovariateColumns:
     """The columns without holes; where an imputer leaves some, its plugin is named."""
     home, what = SHELF.home(name), f"imputer {name}"
     with guarded(home, what):
-        whole: object = fitted.transform(raw)
+        whole: object = fill(raw)
     if not isinstance(whole, CovariateColumns):
-        raise fault(home, what, f"transform gave {whole!r}, which is no CovariateColumns")
+        raise fault(home, what, f"it gave {whole!r}, which is no CovariateColumns")
     if left := [column for column, count in holes_by_column(whole).items() if count]:
         raise fault(home, what, f"it leaves holes in {', '.join(left)}")
     return whole

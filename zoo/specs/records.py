@@ -188,6 +188,14 @@ class StrategyRecord:
         check_record("imbalance strategy", self.name, self.api, self.parameters)
 
 
+class RowNoise(Protocol):
+    """Random numbers of N rows, each row's its own, whichever rows it is among."""
+
+    def __call__(self, count: int) -> NDArray[np.float64]:
+        """The next `count` numbers of each row, uniform in (0, 1), float64 (N, count)."""
+        ...
+
+
 class FittedImputer(Protocol):
     """What an imputer of covariates learned from the training rows."""
 
@@ -197,6 +205,14 @@ class FittedImputer(Protocol):
 
     def save(self) -> tuple[Mapping[str, NDArray[np.generic]], Mapping[str, Any]]:
         """Its state as arrays and JSON values; `ImputerRecord.load` takes them back."""
+        ...
+
+
+class DrawingImputer(FittedImputer, Protocol):
+    """An imputer that can also draw what a hole may have held, for multiple imputation (Rubin 1987)."""
+
+    def draw(self, columns: CovariateColumns, noise: RowNoise) -> CovariateColumns:
+        """As `transform`, with each hole drawn from what it may hold given the row; `noise` is its only randomness."""
         ...
 
 
@@ -228,6 +244,7 @@ class ImputerRecord:
         load: `(arrays, JSON values) -> fitted`, the inverse of `FittedImputer.save`.
         unit: `raw` for values as the table or the file has them, `standardised` for values scaled by the training rows.
         transductive: whether a row's answer depends on the other rows it is given with.
+        draws: whether what `fit` gives is a `DrawingImputer`; of covariates alone.
         parameters: the dataclass that its options are bound to.
     """
 
@@ -237,6 +254,7 @@ class ImputerRecord:
     load: Callable[[Mapping[str, NDArray[np.generic]], Mapping[str, Any]], FittedImputer | FittedImageImputer]
     unit: Literal["raw", "standardised"] = "raw"
     transductive: bool = False
+    draws: bool = False
     parameters: type = NoParameters
     summary: str = ""
     api: int = API_VERSION
@@ -247,3 +265,5 @@ class ImputerRecord:
             raise ValueError(
                 f"imputer {self.name!r} fills {self.fills!r}; an imputer fills pixels, channels or covariates"
             )
+        if self.draws and (self.fills != "covariates" or self.transductive):
+            raise ValueError(f"imputer {self.name!r} draws; only imputers of covariates do, each row for itself")

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.specs import CovariateColumns, ImputerRecord
+from zoo.run.row_noise import row_noise
+from zoo.specs import CovariateColumns, DrawingImputer, ImputerRecord
 from zoo.testing.check import Check, NotApplicable, require
 from zoo.testing.fingerprints import fingerprint
 from zoo.testing.image_imputers import image_imputer_checks
@@ -27,7 +28,8 @@ def imputer_checks(record: ImputerRecord) -> list[Check]:
         return image_imputer_checks(record)
     subject = f"imputer {record.name}"
     trial = Trial(record)
-    checks = [Check(subject=subject, name=name, run=partial(_run, run, trial)) for name, run in CHECKS.items()]
+    own = CHECKS | DRAWING if record.draws else CHECKS
+    checks = [Check(subject=subject, name=name, run=partial(_run, run, trial)) for name, run in own.items()]
     return checks + parameter_checks(subject, record.parameters, partial(_fingerprint, trial))
 
 
@@ -206,12 +208,39 @@ def survives_saving(trial: Trial) -> None:
     for given in (sample.held_out, sample.empty_rows):
         same = _bits(loaded.transform(given)) == _bits(fitted.transform(given))
         require(same, "after saving and loading it fills in other values")
+        if trial.record.draws:
+            both = (cast("DrawingImputer", each) for each in (loaded, fitted))
+            drawn = [_bits(each.draw(given, row_noise(given, ["-"] * len(given), 0))) for each in both]
+            require(drawn[0] == drawn[1], "after saving and loading it draws other values")
     again = loaded.save()
     require(
         fingerprint((dict(arrays), json.loads(text)))
         == fingerprint((dict(again[0]), json.loads(json.dumps(again[1])))),
         "saved again after loading, it is another",
     )
+
+
+def draws_rows_alone(trial: Trial) -> None:
+    """Observed entries stay, no hole is left, each row draws by its own numbers, and draws differ."""
+    sample = trial.sample()
+    fitted = cast("DrawingImputer", trial.fit(sample))
+    given = sample.held_out
+    names = [str(row) for row in range(len(given))]
+    first, second = (fitted.draw(given, row_noise(given, names, draw)) for draw in (0, 1))
+    _require_types(given, first, "where it draws")
+    seen, known = ~np.isnan(given.numeric), given.categorical != -1
+    for drawn in (first, second):
+        same = drawn.numeric[seen].astype(np.float64).tobytes() == given.numeric[seen].tobytes()
+        require(same, "where it draws, an observed number comes back changed")
+        require(np.array_equal(drawn.categorical[known], given.categorical[known]), "it draws over observed categories")
+        holes = int((~np.isfinite(drawn.numeric)).sum() + (drawn.categorical == -1).sum())
+        require(holes == 0, f"{holes} holes are left, or not finite, where it draws")
+    require(_bits(fitted.draw(given, row_noise(given, names, 0))) == _bits(first), "the same noise draws other values")
+    require(_bits(first) != _bits(second), "two draws fill every hole with the same")
+    for row in range(len(given)):
+        one = _take(given, np.array([row]))
+        alone = fitted.draw(one, row_noise(one, names[row : row + 1], 0))
+        require(_close(alone, _take(first, np.array([row]))), f"row {row} draws other values alone than among others")
 
 
 CHECKS: dict[str, Callable[[Trial], None]] = {
@@ -227,3 +256,5 @@ CHECKS: dict[str, Callable[[Trial], None]] = {
     "held-out-rows-teach-nothing": learns_from_training,
     "a-saved-imputer-does-the-same": survives_saving,
 }
+DRAWING: dict[str, Callable[[Trial], None]] = {"draws-differ-and-each-row-has-its-own": draws_rows_alone}
+"""Of imputers that draw, beside the others."""

@@ -16,11 +16,17 @@ def generator_for(seed: int, epoch: int, purpose: str) -> torch.Generator:
 
 
 def covariates_of(data: Data, seed: int, epoch: int) -> Tensor | None:
-    """The covariates (N, C) that training sees in one epoch: of some rows, others every time, none are there."""
-    if data.covariates is None or data.absence is None:
-        return data.covariates
-    drawn = torch.rand(len(data.covariates), generator=generator_for(seed, epoch, "absence"))
-    return torch.where((drawn < data.absence.share)[:, None], data.absence.columns, data.covariates)
+    """The covariates (N, C) that training sees in one epoch.
+
+    Of multiple imputation it is one completion after the other; of some rows, others every time, none are there.
+    """
+    covariates = data.covariates
+    if data.completions is not None:
+        covariates = data.completions[epoch % len(data.completions)]
+    if covariates is None or data.absence is None:
+        return covariates
+    drawn = torch.rand(len(covariates), generator=generator_for(seed, epoch, "absence"))
+    return torch.where((drawn < data.absence.share)[:, None], data.absence.columns, covariates)
 
 
 def _mixed(seed: int, epoch: int, purpose: str, *more: int) -> int:

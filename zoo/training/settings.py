@@ -38,6 +38,8 @@ class Data:
         targets: targets of every row of the table, by task.
         train, val: int64 positions in the table.
         absence: covariates that training leaves out; None for none.
+        completions: covariates float (m, N, C) with holes drawn m times, of which each epoch of training sees another;
+            None where holes are filled once.
     """
 
     inputs: Inputs
@@ -46,6 +48,7 @@ class Data:
     train: Tensor
     val: Tensor
     absence: Absence | None = None
+    completions: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
