@@ -1,4 +1,4 @@
-"""Generators of features: rows of rare classes that no image gave, drawn from what training rows look like."""
+"""Generators of features and of pictures of rare classes, drawn from what training rows look like."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.hooks import hookimpl
 from zoo.specs import FittedGenerator, GeneratorRecord
-from zoo_generators.parameters import Gan, Gaussian, Vae
+from zoo_generators.parameters import Diffusion, Gan, Gaussian, Vae
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,14 @@ def _gan(
     return fit_gan(features, labels, classes, parameters, generator)
 
 
+def _diffusion(
+    pictures: Tensor, labels: Tensor, classes: int, parameters: Diffusion, generator: torch.Generator
+) -> FittedGenerator:
+    from zoo_generators._diffusion import fit_diffusion
+
+    return fit_diffusion(pictures, labels, classes, parameters, generator)
+
+
 @hookimpl
 def zoo_generators() -> Iterable[GeneratorRecord]:
     """The generators of this plugin."""
@@ -58,4 +66,11 @@ def zoo_generators() -> Iterable[GeneratorRecord]:
         fit=_gan,
         parameters=Gan,
         summary="a conditional Wasserstein GAN with gradient penalty (Gulrajani 2017)",
+    )
+    yield GeneratorRecord(
+        name="diffusion",
+        fit=_diffusion,
+        makes="images",
+        parameters=Diffusion,
+        summary="small pictures by a conditional diffusion model (Ho, Jain & Abbeel 2020)",
     )

@@ -36,7 +36,7 @@ class Vae:
 
     latent: int = 16
     width: int = 256
-    epochs: int = field(default=100, metadata={"examples": (2, 3)})
+    epochs: int = field(default=100, metadata={"trial": 40, "examples": (2, 3)})
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -61,3 +61,34 @@ class Gan:
 
     def __post_init__(self) -> None:
         _positive(noise=self.noise, width=self.width, steps=self.steps, lr=self.lr)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diffusion:
+    """Parameters of `diffusion`.
+
+    Attributes:
+        side: of the pictures, in pixels: a multiple of 4. Larger ones take longer, by the square.
+        width: channels of the first level of the network; the others have twice as many. A multiple of 8.
+        steps: of training.
+        batch: pictures of each.
+        draws: steps from noise to a picture.
+        lr: learning rate of AdamW, which falls to nothing.
+        ema: decay of the average of the weights that draws.
+    """
+
+    side: int = field(default=32, metadata={"trial": 4, "examples": (8,)})
+    width: int = field(default=32, metadata={"trial": 8, "examples": (8, 16)})
+    steps: int = field(default=1500, metadata={"trial": 150, "examples": (2, 3)})
+    batch: int = field(default=64, metadata={"trial": 32, "examples": (8, 16)})
+    draws: int = field(default=50, metadata={"trial": 8, "examples": (2, 3)})
+    lr: float = field(default=1e-3, metadata={"trial": 3e-3})
+    ema: float = field(default=0.995, metadata={"trial": 0.9})
+
+    def __post_init__(self) -> None:
+        _positive(side=self.side, width=self.width, steps=self.steps, batch=self.batch, draws=self.draws, lr=self.lr)
+        for name, number, factor in (("side", self.side, 4), ("width", self.width, 8)):
+            if number % factor:
+                raise ValueError(f"{name} must be a multiple of {factor}, not {number}")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError(f"ema must lie in [0, 1), not {self.ema}")

@@ -1,4 +1,4 @@
-"""Rows that a generator makes of features that stand still."""
+"""Rows that a generator makes: of features that stand still, or pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Synthetic:
 
 
 def synthetic_plan(statistics: ClassStatistics, parameters: Synthetic) -> Plan:
-    """Rare classes are filled up with rows that a generator of features draws, learned from training rows alone.
+    """Rare classes are filled up with what a generator draws, features or pictures, learned from training rows alone.
 
     Raises:
         ValueError: no such generator, or it does not take these options.
@@ -49,8 +49,34 @@ def synthetic_plan(statistics: ClassStatistics, parameters: Synthetic) -> Plan:
         raise ValueError(f"generator: {error.message}") from None
     wanted = tuple(max(count, int(parameters.ratio * max(statistics.counts))) for count in statistics.counts)
     shift = tuple(math.log(goal / count) for goal, count in zip(wanted, statistics.counts, strict=True))
-    made = partial(synthesised, call, record, own, wanted)
-    return Plan(strategy="synthetic", resamplers=(made,), shift=shift)
+    if record.makes == "images":
+        return Plan(strategy="synthetic", image_maker=Pictures(call, record, own, wanted), shift=shift)
+    return Plan(strategy="synthetic", resamplers=(partial(synthesised, call, record, own, wanted),), shift=shift)
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Makes pictures of rare classes; see `zoo.specs.plans.ImageMaker`."""
+
+    call: Call
+    record: GeneratorRecord
+    parameters: Any
+    wanted: tuple[int, ...]
+
+    @property
+    def side(self) -> int:
+        """Of the pictures, in pixels."""
+        return int(self.parameters.side)
+
+    def __str__(self) -> str:
+        return str(self.call)
+
+    def __call__(self, pictures: Tensor, target: Target, generator: torch.Generator) -> tuple[Tensor, Target]:
+        """New pictures and their targets; raises as `synthesised` does."""
+        import torch
+
+        made, labels = _drawn(self, pictures, target.value, generator)
+        return made, Target(value=labels, mask=torch.ones(len(labels), dtype=torch.bool))
 
 
 def synthesised(
@@ -72,26 +98,39 @@ def synthesised(
     import torch
 
     from zoo.errors import ZooError
-    from zoo.registry.guard import fault, guarded
-    from zoo.registry.lookup import GENERATORS
     from zoo_imbalance._features import extended
 
     if one_hot:
         raise ZooError("synthetic makes rows of numbers, and covariates that are categories stand beside the features")
-    counts = torch.bincount(target.value, minlength=len(wanted)).tolist()
-    both = enumerate(zip(wanted, counts, strict=True))
+    made, labels = _drawn(Pictures(call, record, parameters, wanted), features, target.value, generator)
+    if not len(labels):
+        return features, target
+    return torch.cat([features, made]), extended(target, torch.cat([target.value, labels]))
+
+
+def _drawn(asked: Pictures, rows: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What fills each class up, like `rows` (N, …), and labels int64 (M,), learned from all rows."""
+    import torch
+
+    from zoo.errors import ZooError
+    from zoo.registry.guard import fault, guarded
+    from zoo.registry.lookup import GENERATORS
+
+    counts = torch.bincount(labels, minlength=len(asked.wanted)).tolist()
+    both = enumerate(zip(asked.wanted, counts, strict=True))
     short = {label: goal - count for label, (goal, count) in both if 0 < count < goal}
     if not short:
-        return features, target
-    plugin, what = GENERATORS.home(call.name), f"generator {record.name}"
+        return rows[:0], labels[:0]
+    plugin, what = GENERATORS.home(asked.call.name), f"generator {asked.record.name}"
     with guarded(plugin, what):
         try:
-            fitted = record.fit(features, target.value, len(wanted), parameters, generator)
+            fitted = asked.record.fit(rows, labels, len(asked.wanted), asked.parameters, generator)
         except ValueError as error:  # by the contract it is the user's mistake
-            raise ZooError(f"{call}: {error}") from None
+            raise ZooError(f"{asked.call}: {error}") from None
         made = [fitted.sample(label, more, generator) for label, more in short.items()]
-    for more, rows in zip(short.values(), made, strict=True):
-        if rows.shape != (more, features.shape[1]) or not bool(torch.isfinite(rows).all()):
-            raise fault(plugin, what, f"asked for {more} rows of {features.shape[1]}, it gives {tuple(rows.shape)}")
-    labels = torch.cat([torch.full((more,), label) for label, more in short.items()])
-    return torch.cat([features, *(rows.float() for rows in made)]), extended(target, torch.cat([target.value, labels]))
+    for more, found in zip(short.values(), made, strict=True):
+        if found.shape != (more, *rows.shape[1:]) or not bool(torch.isfinite(found).all()):
+            own = " x ".join(map(str, rows.shape[1:]))
+            raise fault(plugin, what, f"asked for {more} rows of {own}, it gives {tuple(found.shape)}")
+    found_labels = torch.cat([torch.full((more,), label) for label, more in short.items()])
+    return torch.cat([found.float() for found in made]), found_labels

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _trained(default: Any, trial: Any) -> Any:
+    """A field with this default, and with another value for the checks, which are to take seconds."""
+    return field(default=default, metadata={"trial": trial})
 
 
 def _positive(**numbers: float) -> None:
@@ -51,7 +56,7 @@ class Iterative:
 class MissForest:
     """Trees of each forest, most rounds, and the least number of rows in a leaf."""
 
-    trees: int = 30
+    trees: int = _trained(30, 4)
     rounds: int = 10
     leaf: int = 3
 
@@ -63,8 +68,8 @@ class MissForest:
 class Gain:
     """Steps of training, rows of each, share of the mask that is hinted at, and weight of the squared error."""
 
-    steps: int = 3000
-    batch: int = 128
+    steps: int = _trained(3000, 20)
+    batch: int = _trained(128, 16)
     hint: float = 0.9
     alpha: float = 100.0
 
@@ -78,11 +83,11 @@ class Gain:
 class Miwae:
     """Steps of training, widths of the code and of the hidden layers, samples of its bound, and draws for filling."""
 
-    steps: int = 1000
-    latent: int = 10
-    hidden: int = 128
-    samples: int = 20
-    draws: int = 200
+    steps: int = _trained(1000, 5)
+    latent: int = _trained(10, 2)
+    hidden: int = _trained(128, 8)
+    samples: int = _trained(20, 3)
+    draws: int = _trained(200, 7)
 
     def __post_init__(self) -> None:
         _positive(steps=self.steps, latent=self.latent, hidden=self.hidden, samples=self.samples, draws=self.draws)
@@ -106,11 +111,11 @@ class Mae:
     patches that each step hides.
     """
 
-    steps: int = 400
-    side: int = 96
+    steps: int = _trained(400, 4)
+    side: int = _trained(96, 16)
     patch: int = 8
-    width: int = 96
-    depth: int = 3
+    width: int = _trained(96, 16)
+    depth: int = _trained(3, 1)
     masked: float = 0.6
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from zoo.testing.generators import rows
 from zoo_generators.parameters import Gan, Gaussian, Vae
 from zoo_imbalance.synthetic import Synthetic, synthetic_plan
 
-NAMES = ("gaussian", "vae", "gan")
+NAMES = ("gaussian", "vae", "gan", "diffusion")
 COUNTS = (60, 25, 9)
 
 
@@ -34,7 +34,7 @@ def target_of(labels, weight=None):
     return Target(value=labels, mask=torch.ones(len(labels), dtype=torch.bool), weight=weight)
 
 
-def test_three_are_offered():
+def test_four_are_offered():
     assert set(NAMES) <= set(GENERATORS.names())
     assert "synthetic" in STRATEGIES.names()
 

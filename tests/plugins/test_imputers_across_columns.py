@@ -1,8 +1,6 @@
-"""Imputers that look at the other columns: the contract, scikit-learn as an oracle, and that they use what they see."""
+"""Imputers that look at the other columns: scikit-learn as an oracle, and that they use what they see."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,52 +11,12 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
 from zoo.registry.lookup import IMPUTERS
-from zoo.specs import CovariateColumns, ImputerRecord, TrainView
+from zoo.specs import CovariateColumns, TrainView
 from zoo.specs.training import SPLITTERS_SEAL
-from zoo.testing.check import NotApplicable
-from zoo.testing.imputers import imputer_checks
 from zoo_imputation._forest import _joined, _pack, _unpack
 from zoo_imputation._parameters import Constant, Gain, Iterative, Knn, MissForest, Miwae
 
-
-@dataclass(frozen=True, kw_only=True)
-class FewTrees(MissForest):
-    trees: int = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShortGain(Gain):
-    steps: int = 20
-    batch: int = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShortMiwae(Miwae):
-    steps: int = 5
-    latent: int = 2
-    hidden: int = 8
-    samples: int = 3
-    draws: int = 7
-
-
-QUICK = {"missforest": FewTrees, "gain": ShortGain, "miwae": ShortMiwae}
 LEARNERS = ("knn", "iterative", "missforest", "gain", "miwae")
-
-
-def quick(name: str) -> ImputerRecord:
-    record = IMPUTERS["covariates"].get(name)
-    return replace(record, parameters=QUICK.get(name, record.parameters))
-
-
-CHECKS = [check for name in ("constant", "median", *LEARNERS) for check in imputer_checks(quick(name))]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=str)
-def test_the_contract(check):
-    try:
-        check.run()
-    except NotApplicable:
-        assert check.name.startswith("the-parameter-category")  # no category is known to every table
 
 
 def columns_of(numeric, categorical=None, categories=()):

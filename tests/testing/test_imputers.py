@@ -318,14 +318,10 @@ def test_samples_differ_in_held_out_rows_alone():
     assert (here.without("site").view.covariates.categorical[:, 1] == -1).all()
 
 
-TRAINED = {"missforest", "gain", "miwae"}
-"""Their defaults take minutes a check; tests/plugins/test_imputers_across_columns.py has them pass with short ones."""
-
 OURS = [record.name for plugin, record in IMPUTERS["covariates"].items() if plugin.distribution == "backbone-zoo"]
-QUICK = [name for name in OURS if name not in TRAINED]
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", OURS)
 def test_our_imputers_pass_every_check(name, ends):
     found = ends(imputer_checks(IMPUTERS["covariates"].get(name)))
     assert [said for said in found.values() if not said.startswith("skipped")] == []

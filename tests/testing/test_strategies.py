@@ -171,9 +171,23 @@ def mixing(function):
     return record(build)
 
 
+class Maker:
+    """Makes four pictures of the rarer class, by a function of those that it is given."""
+
+    side = 8
+
+    def __init__(self, draw, count=4):
+        self.draw, self.count = draw, count
+
+    def __call__(self, pictures, target, generator):
+        labels = torch.ones(self.count, dtype=torch.int64)
+        return self.draw(pictures, generator), Target(value=labels, mask=labels > 0)
+
+
 BIAS, LOSS, ROW = "the-logit-bias-is-a-function-of-the-log-prior", "the-criterion-gives-one-finite-loss-a-row", 2
 DRAW, MIX = "the-sampler-draws-labelled-rows-by-its-generator", "the-mixer-keeps-shapes"
 RESAMPLE, WEIGHTS = "the-resamplers-give-rows-and-targets-that-fit", "element-weights-are-finite-and-one-a-class"
+MAKE = "the-image-maker-gives-pictures-and-labels-that-fit"
 DECLARES = "it-builds-for-the-tasks-that-it-declares"
 BROKEN = [
     ("it-builds-a-plan-that-bears-its-name", record(lambda s, p: {}), "two classes, 14 to 1: build gives {}, which is"),
@@ -259,6 +273,14 @@ BROKEN = [
         mixing(lambda inputs, target: (tuple(x + torch.rand(()) for x in inputs), target)),
         "something else from the",
     ),
+    (MAKE, giving(image_maker=Maker(lambda p, g: p[:3])), "the image maker gives (3, 3, 8, 8) for 4 labels"),
+    (MAKE, giving(image_maker=Maker(lambda p, g: p[:4] + 2)), "gives pictures outside [0, 1]"),
+    (MAKE, giving(image_maker=Maker(lambda p, g: torch.rand(4, 3, 8, 8))), "other pictures from the same generator"),
+    (
+        MAKE,
+        giving(image_maker=Maker(lambda p, g: p[:400], count=400)),
+        "the image maker declares no shift of the class prior",
+    ),
     (RESAMPLE, giving(resamplers=(lambda f, t, g: (f[:5], t),)), "5 rows of features have 1500 targets"),
     (RESAMPLE, giving(resamplers=(lambda f, t, g: (f[:, :3], t),)), "features (1500, 7) become (1500, 3)"),
     (RESAMPLE, giving(resamplers=(keep, lambda f, t, g: (f.double(), t))), "are no finite float32"),
@@ -282,7 +304,7 @@ def test_there_is_a_broken_strategy_for_each_check():
 @pytest.mark.parametrize("tasks", [["classification"], ["classification", "multilabel"]])
 def test_a_right_strategy_that_fills_every_slot_of_training_passes(tasks, ends):
     found = ends(strategy_checks(record(right_plan, Right, tasks)))
-    after = {"the-head-fitter-gives-the-head-that-it-names", "the-head-edit-gives-a-finite-linear-layer"}
+    after = {MAKE, "the-head-fitter-gives-the-head-that-it-names", "the-head-edit-gives-a-finite-linear-layer"}
     assert set(found) == {"alone-it-passes-the-ledger", *after, "the-tuned-bias-is-finite-and-one-a-class"}
     assert "asks for strategies by name, and this one is not installed" in found["alone-it-passes-the-ledger"]
 

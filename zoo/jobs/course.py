@@ -43,6 +43,11 @@ def course_of(
         ZooError: in words, what does not go together.
     """
     tails = [(name, program) for name, program in programs.items() if program.tail]
+    if tails and any(plan.image_maker for _, program in tails for plan, _ in program.plans):
+        raise ZooError(
+            f"{_spelled(tails[0][1])}: images that are made stand among the training rows for the whole run, and the "
+            "second stage of the head is to see the rows as they are; choose one"
+        )
     if tails and len(programs) > 1:
         name, program = tails[0]
         raise ZooError(
@@ -131,7 +136,7 @@ def _refusals(config: TrainConfig, interval: Interval, answers: Answers, *, alon
 def _about_targets(answer: Answer, said: str, count: int) -> Iterator[str]:
     slots: dict[str, object] = {
         "mixes rows": answer.mixer,
-        "makes rows": answer.resamplers,
+        "makes rows": answer.resamplers or answer.image_maker,
         "fits its head": answer.head_fitter,
         "shows rows": answer.class_transforms,
     }

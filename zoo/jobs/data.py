@@ -57,6 +57,8 @@ class Prepared:
         filled: holes filled, by covariate.
         chooser: which metrics choose the best epoch.
         filling: what fills pixels and channels; it did so in `images`.
+        before: the same without the images that a strategy made, which stand behind the others in all else; None where
+            none were.
         normalised: which channels are normalised by the training rows, in a sentence; empty where none is.
         warnings: sentences for the report.
     """
@@ -78,6 +80,7 @@ class Prepared:
     filling: Filling
     normalised: str
     warnings: tuple[str, ...]
+    before: Prepared | None = None
 
     @property
     def labelled(self) -> int:

@@ -61,12 +61,12 @@ def save_outcome(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     page = render_report(
         run, {task: splits for task, splits in metrics.items() if splits}, outcome.fitted.fit.history, mistakes
     )
-    clear(out)
+    clear(out, made=data.before is not None)
     write_model(out, artifact)
     write_whole(out / "metrics.json", to_json(metrics))
     write_whole(out / "history.csv", pl.DataFrame(outcome.fitted.fit.history).write_csv())
     write_whole(out / "predictions.csv", predictions.write_csv())
-    write_whole(out / "splits.csv", _splits_frame(data, job.parent, outcome.fitted.pseudo).write_csv())
+    write_whole(out / "splits.csv", _splits_frame(data.before or data, job.parent, outcome.fitted.pseudo).write_csv())
     write_whole(out / "report.html", page)
     write_whole(out / "run.json", to_json(run))
     return metrics, run

@@ -55,7 +55,7 @@ def run_json(outcome: Outcome, seconds: Mapping[str, float]) -> dict[str, Any]:
     job, fitted = outcome.job, outcome.fitted
     config = {name: str(value) if name == "out" else value for name, value in asdict(job.config).items()}
     total = time.perf_counter() - outcome.started
-    data = data_json(job.config, job.data)
+    data = data_json(job.config, job.data.before or job.data)
     head = fitted.fit if isinstance(fitted.fit, HeadFit) else None
     return {
         "format": FORMAT,

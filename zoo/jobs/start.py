@@ -23,6 +23,7 @@ from zoo.jobs.course import course_of
 from zoo.jobs.data import Prepared, prepare, read, with_bands
 from zoo.jobs.going_on import read_parent
 from zoo.jobs.job import Job
+from zoo.jobs.made_images import with_made_images
 from zoo.jobs.options import check_options
 from zoo.jobs.progress import Reporter
 from zoo.jobs.pseudo import check_pseudo
@@ -85,6 +86,10 @@ def start_job(
     else:
         feature_of(view, config.features, course.head)
     clock.lap("read")
+    with group.in_turn():
+        data, made = with_made_images(config, data, course.answers[0], keep=claimed)
+    if made:
+        clock.lap("synthesise")
     model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, course.head)
     model.heads.weigh_tasks(config.task_weights == "learned")
     batchnorm = settle(config, data, model, device, reporter)
@@ -110,7 +115,7 @@ def start_job(
     )
     rows, found = batch_rows(job)
     _refuse_few_rows(min(rows, len(data.splits.train)), group)
-    job = replace(job, batch_size=rows, found=found)
+    job = replace(job, batch_size=rows, found=(*made, *found))
     if asks(config):
         job = settled(job, chosen)
         clock.lap("choose")

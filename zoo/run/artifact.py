@@ -39,6 +39,9 @@ Names = Mapping[tuple[str, str], str]
 
 FILES = ("model.safetensors", "metrics.json", "history.csv", "predictions.csv", "splits.csv", "report.html", "run.json")
 
+MADE = ("synthetic.safetensors", "synthetic.png")
+"""Images that a strategy made, and a sheet of some for people; they are there before training."""
+
 OPTIONS, CHECKPOINT = "resume.json", "checkpoint.safetensors"
 """What an interrupted run goes on from."""
 
@@ -103,7 +106,7 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 def _refuse_foreign(folder: Path) -> None:
     """Nothing that a run did not write is overwritten: a user's own splits.csv is not ours."""
     held = {path.name for path in folder.iterdir()} - {*RANGE_TEST}
-    foreign = sorted(held - {*FILES, OPTIONS, CHECKPOINT})
+    foreign = sorted(held - {*FILES, *MADE, OPTIONS, CHECKPOINT})
     if "run.json" in held:
         if "format" not in read_json(folder / "run.json"):
             raise RunError(f"{folder}/run.json was not written by backbone-zoo; choose another --out")
@@ -111,9 +114,12 @@ def _refuse_foreign(folder: Path) -> None:
         raise RunError(f"{folder} holds no run but {', '.join(sorted(held)[:3])}; choose another --out")
 
 
-def clear(folder: Path) -> None:
-    """Remove the files of an earlier run, `run.json` first, so that what is left never reads as whole."""
-    for name in reversed(FILES):
+def clear(folder: Path, *, made: bool = False) -> None:
+    """Remove the files of an earlier run, `run.json` first, so that what is left never reads as whole.
+
+    Images that were made are left where they are this run's own.
+    """
+    for name in (*reversed(FILES), *(() if made else MADE)):
         (folder / name).unlink(missing_ok=True)
 
 

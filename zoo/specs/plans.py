@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-EXCLUSIVE_SLOTS = ("sampler", "criterion", "mixer", "head", "head_fitter", "head_edit", "tuned_bias")
+EXCLUSIVE_SLOTS = ("sampler", "criterion", "mixer", "image_maker", "head", "head_fitter", "head_edit", "tuned_bias")
 
 
 class IndexSampler(Protocol):
@@ -62,6 +62,22 @@ class BoundaryResampler(Protocol):
 
         Features are standardised; covariates stand behind them, encoded. `one_hot` names the columns, from and up to,
         of each covariate that is a category; a column alone is 0 or 1.
+        """
+        ...
+
+
+class ImageMaker(Protocol):
+    """Makes images that stand beside the training rows for the whole run, as a generative model does."""
+
+    @property
+    def side(self) -> int:
+        """Of the pictures that it takes and makes, in pixels."""
+        ...
+
+    def __call__(self, pictures: Tensor, target: Target, generator: torch.Generator) -> tuple[Tensor, Target]:
+        """New pictures float32 (M, C, side, side) and their targets, from N of training rows whose labels are known.
+
+        Pictures are in [0, 1]; what was given is not among what is returned.
         """
         ...
 
@@ -138,8 +154,8 @@ class Plan:
         resamplers: *chain*: applied in order to the features at the boundary.
         logit_bias: *add*: from the log prior (K,) that training left uncorrected, or the log odds of several labels, to
             a bias (K,) on the logits at inference; the bias is saved with the run.
-        sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: *exclusive*. A head fitter names the head
-            that it fits in `head`.
+        sampler, criterion, mixer, image_maker, head, head_fitter, head_edit, tuned_bias: *exclusive*. A head fitter
+            names the head that it fits in `head`. An image maker acts in the whole run.
         hard_labels: whether the criterion takes hard labels alone, so that no mixer stands before it.
         gate: the part of the run, as fractions, in which the plan's training slots act.
         tail: epochs appended to the run, in which alone the plan's training slots act; not together with a gate.
@@ -157,6 +173,7 @@ class Plan:
     sampler: IndexSampler | None = None
     criterion: Criterion | None = None
     mixer: BatchMixer | None = None
+    image_maker: ImageMaker | None = None
     head: Call | None = None
     head_fitter: HeadFitter | None = None
     head_edit: HeadEdit | None = None
@@ -172,6 +189,8 @@ class Plan:
             raise ValueError(f"{self.strategy}: gate {self.gate} is not a part of the run")
         if self.tail is not None and self.gate != (0.0, 1.0):
             raise ValueError(f"{self.strategy}: a plan gates its slots or appends a tail, not both")
+        if self.image_maker is not None and (self.tail or self.gate != (0.0, 1.0)):
+            raise ValueError(f"{self.strategy}: images that are made stand beside the rows in the whole run")
         if self.element_weights is not None and min(self.element_weights) < 0:
             raise ValueError(f"{self.strategy}: a class weight is negative: {self.element_weights}")
         if self.head_fitter is not None and self.head is None:

@@ -4,6 +4,10 @@ Values to try are guessed from the type of a field. Where none can be guessed, o
 states some::
 
     weights: Mapping[str, float] | None = field(default=None, metadata={"examples": ({"c0": 1.0, "c1": 2.0},)})
+
+Where a default would make every check slow, as long training does, the author states what the checks take instead::
+
+    steps: int = field(default=3000, metadata={"trial": 200})
 """
 
 from __future__ import annotations
@@ -98,7 +102,9 @@ def reaches(cls: type, name: str, build: Callable[[Any], object]) -> None:
 
 
 def default_setting(cls: type) -> Any:
-    """The parameters that a bare name stands for; what has no default takes the first values that are accepted.
+    """The parameters that a bare name stands for, or what is stated for trials of them.
+
+    What has no default takes the first values that are accepted.
 
     Raises:
         NotApplicable: no acceptable values are known.
@@ -107,11 +113,17 @@ def default_setting(cls: type) -> Any:
     refusal = "no value of them is known"
     for values in itertools.islice(itertools.product(*(_values(cls, name) for name in required)), MOST_BUILDS):
         try:
-            return cls(**dict(zip(required, values, strict=True)))
+            return cls(**_trial(cls), **dict(zip(required, values, strict=True)))
         except ValueError as error:
             refusal = str(error)
     what = f"parameters {', '.join(required)} have no default" if required else "the defaults are refused"
     raise NotApplicable(f"{what}: {refusal}; {HOW_TO_STATE}")
+
+
+def _trial(cls: type) -> dict[str, Any]:
+    """What the author states for trials, by name of the parameter."""
+    fields = dataclasses.fields(cls)
+    return {field.name: field.metadata["trial"] for field in fields if field.init and "trial" in field.metadata}
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:
@@ -123,10 +135,12 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 
 def _values(cls: type, name: str) -> list[Any]:
-    """The default first where there is one, then what the author states, then what the type suggests; each once."""
+    """The default first, or what stands for it in trials, then what the author states and what the type suggests."""
     field = next(field for field in dataclasses.fields(cls) if field.name == name)
     known: list[Any] = []
-    if field.default is not dataclasses.MISSING:
+    if "trial" in field.metadata:
+        known.append(field.metadata["trial"])
+    elif field.default is not dataclasses.MISSING:
         known.append(field.default)
     elif field.default_factory is not dataclasses.MISSING:
         known.append(field.default_factory())
@@ -160,7 +174,8 @@ def _settings_beside(cls: type, name: str) -> Iterator[dict[str, Any]]:
     required = {field.name: _values(cls, field.name)[:1] for field in others if not _has_default(field)}
     if not all(required.values()):
         return
-    base = {other: values[0] for other, values in required.items()}
+    base = {other: value for other, value in _trial(cls).items() if other != name}
+    base |= {other: values[0] for other, values in required.items()}
     yield base
     for field in others:
         on_or_off = _switch_values(cls, field)

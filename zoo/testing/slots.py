@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.model.network import TaskHeads
 from zoo.specs import ClassStatistics, Plan, Target
-from zoo.specs.plans import HeadEdit, HeadFitter
+from zoo.specs.plans import HeadEdit, HeadFitter, ImageMaker
 from zoo.testing.check import require
 from zoo.testing.fingerprints import fingerprint
 from zoo.testing.surroundings import sheltered
@@ -181,6 +181,33 @@ def resamplers_fit(plan: Plan, statistics: ClassStatistics) -> None:
     require(fits, f"the resamplers give class {int(classes.max())} of {len(statistics.counts)} classes")
     require(drawn.dtype == features.dtype and bool(drawn.isfinite().all()), "resampled features are no finite float32")
     require(same, "the resamplers give something else from the same generator")
+
+
+def made(maker: ImageMaker, statistics: ClassStatistics) -> tuple[Tensor, Target]:
+    """What an image maker makes of noise."""
+    everyone = target_of(statistics, labels_of(statistics))
+    noise = torch.rand((len(everyone), 3, maker.side, maker.side), generator=generator(9))
+    return maker(*known(noise, everyone), generator())
+
+
+def maker_fits(plan: Plan, statistics: ClassStatistics) -> None:
+    """Pictures in [0, 1] with as many labels, which shift the classes as is declared, by the generator alone."""
+    maker = plan.image_maker
+    assert maker is not None  # noqa: S101  asked only where the slot is filled
+    pictures, target = made(maker, statistics)
+    wanted = (len(target), 3, maker.side, maker.side)
+    require(tuple(pictures.shape) == wanted, f"the image maker gives {tuple(pictures.shape)} for {len(target)} labels")
+    fits = bool(((pictures >= 0) & (pictures <= 1)).all()) and pictures.dtype == torch.float32
+    require(fits, "the image maker gives pictures outside [0, 1], or that are not float32")
+    again, _ = made(maker, statistics)
+    require(torch.equal(pictures, again), "the image maker gives other pictures from the same generator")
+    own = labels_of(statistics)
+    own = own[own >= 0]
+    try:
+        counted = torch.cat([own, target.value])
+        verify_shift("the image maker", drawn_shift(plan), own, counted, len(statistics.counts))
+    except ZooError as error:
+        require(False, str(error))
 
 
 def known(rows: Tensor, target: Target) -> tuple[Tensor, Target]:

@@ -23,13 +23,14 @@ from zoo.specs.plans import (
     Criterion,
     HeadEdit,
     HeadFitter,
+    ImageMaker,
     IndexSampler,
     TunedBias,
 )
 from zoo.training.ledger import corrected_by, drawn_shift
 
-WHOLE_RUN = ("head", "head_fitter", "head_edit", "tuned_bias")
-"""Exclusive slots that hold for the run, whatever the gate: what the head is, and what becomes of it after training."""
+WHOLE_RUN = ("image_maker", "head", "head_fitter", "head_edit", "tuned_bias")
+"""Exclusive slots that hold for the run, whatever the gate: which images there are, what the head is and becomes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,9 @@ class Answer:
             their log odds; None where there is no strategy.
         class_transforms: by class index, the name of an augmentation.
         resamplers: applied in order to the features at the boundary.
-        sampler, criterion, mixer, head, head_fitter, head_edit, tuned_bias: of the one plan that claims the slot.
-        sampler_shift, resampler_shift: what the plans of those slots declare; None for none.
+        sampler, criterion, mixer, image_maker, head, head_fitter, head_edit, tuned_bias: of the one plan that claims
+            the slot.
+        sampler_shift, resampler_shift, maker_shift: what the plans of those slots declare; None for none.
         mixes_pixels: whether the mixer needs images.
     """
 
@@ -60,12 +62,14 @@ class Answer:
     sampler: IndexSampler | None = None
     criterion: Criterion | None = None
     mixer: BatchMixer | None = None
+    image_maker: ImageMaker | None = None
     head: Call | None = None
     head_fitter: HeadFitter | None = None
     head_edit: HeadEdit | None = None
     tuned_bias: TunedBias | None = None
     sampler_shift: tuple[float, ...] | None = None
     resampler_shift: tuple[float, ...] | None = None
+    maker_shift: tuple[float, ...] | None = None
     mixes_pixels: bool = False
 
     @property
@@ -152,6 +156,7 @@ class Program:
             resamplers=tuple(each for plan in plans for each in plan.resamplers),
             sampler_shift=next((drawn_shift(plan) for plan in plans if plan.sampler), None),
             resampler_shift=next((drawn_shift(plan) for plan in plans if plan.resamplers), None),
+            maker_shift=next((drawn_shift(plan) for plan in plans if plan.image_maker), None),
             mixes_pixels=any(plan.mixer is not None and plan.acts_on == "pixels" for plan in plans),
             **exclusive,
         )
