@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import tempfile
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from zoo.errors import OptionError
+from zoo.grid.cluster import Cluster
+from zoo.grid.pool import Pool, Processes, Running
 from zoo.grid.rows import Cell, Row, RowFile
-from zoo.grid.worker import Limits, Worker
-
-TICK = 0.1
-"""Seconds between two looks at the memory of what runs."""
+from zoo.grid.worker import Limits
 
 
 def run_grid(
@@ -22,6 +17,8 @@ def run_grid(
     path: Path,
     *,
     jobs: int = 1,
+    devices: int = 0,
+    ray: str | None = None,
     limits: Limits | None = None,
     retry: Callable[[Row], bool] | None = None,
     preload: Sequence[str] = (),
@@ -38,6 +35,10 @@ def run_grid(
         cells: what to compute; one that stands twice is computed once.
         path: file of JSON lines; made where it is not there.
         jobs: processes at a time.
+        devices: GPUs of this machine, on each of which one process runs at a time, instead of `jobs`; with `ray`
+            whether each process takes a GPU.
+        ray: address of a Ray cluster whose machines compute instead, see `zoo.grid.cluster.Cluster`. Paths in the
+            parameters must lead to the same files there.
         limits: of each process.
         retry: says of a row that is there whether its cell is computed anew, as `failed` does.
         preload: modules that are imported once, before the processes are forked from where they are, so that each
@@ -53,6 +54,7 @@ def run_grid(
     Raises:
         RunError: another process is writing to the file.
         OptionError: no job at all.
+        ZooError: Ray is not installed, or there is no such cluster.
     """
     if jobs < 1:
         raise OptionError(f"a grid runs at least one job at a time, not {jobs}")
@@ -60,7 +62,11 @@ def run_grid(
         rows = file.read()
         wanted = {cell.key: cell for cell in cells}
         todo = [cell for key, cell in wanted.items() if key not in rows or (retry and retry(rows[key]))]
-        for done, row in enumerate(_computed(_batches(todo, together), jobs, limits or Limits(), preload), 1):
+        if not todo:
+            return [rows[cell.key] for cell in cells]
+        own = limits or Limits()
+        pool = Cluster(ray, own, preload, min(1, devices)) if ray else Processes(jobs, own, preload, devices)
+        for done, row in enumerate(computed(_batches(todo, together), pool), 1):
             file.append(row)
             rows[row.key] = row
             if each:
@@ -85,33 +91,21 @@ def _batches(cells: Sequence[Cell], together: Callable[[Cell], Hashable] | None)
     return list(found.values())
 
 
-def _computed(todo: Sequence[list[Cell]], jobs: int, limits: Limits, preload: Sequence[str]) -> Iterator[Row]:
-    """Rows in the order in which they are done."""
+def computed(todo: Sequence[list[Cell]], pool: Pool) -> Iterator[Row]:
+    """Rows of batches of cells, in the order in which they are done; the pool is closed in the end."""
     waiting = list(reversed(todo))
-    running: list[Worker] = []
-    context = _context(preload)
-    with tempfile.TemporaryDirectory(prefix="zoo-grid-") as folder:
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    cells = waiting.pop()
-                    running.append(Worker(context, cells, limits, Path(folder, f"{cells[0].key}.log")))
-                wait([worker.connection for worker in running], timeout=TICK)
-                for worker in list(running):
-                    row = worker.poll()
-                    if worker.over:
-                        running.remove(worker)
-                        waiting += [worker.left] if worker.left else []
-                    if row is not None:
-                        yield row
-        finally:
-            for worker in running:
-                worker.stop()
-
-
-def _context(preload: Sequence[str]) -> BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    return context
+    running: list[Running] = []
+    try:
+        while waiting or running:
+            while waiting and pool.room():
+                running.append(pool.start(waiting.pop()))
+            pool.wait()
+            for one in list(running):
+                row = one.poll()
+                if one.over:
+                    running.remove(one)
+                    waiting += [one.left] if one.left else []
+                if row is not None:
+                    yield row
+    finally:
+        pool.close()

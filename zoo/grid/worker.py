@@ -57,7 +57,14 @@ class Worker:
         over: whether the process has ended; cells that are left then need another one.
     """
 
-    def __init__(self, context: BaseContext, cells: Sequence[Cell], limits: Limits, log: Path) -> None:
+    def __init__(
+        self,
+        context: BaseContext,
+        cells: Sequence[Cell],
+        limits: Limits,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.left = list(cells)
         self.over = False
         self._limits = limits
@@ -67,7 +74,7 @@ class Worker:
         self.connection, theirs = context.Pipe(duplex=False)
         tasks = [(cell.task, dict(cell.parameters), cell.seed) for cell in cells]
         self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(theirs, tasks, limits.threads, str(log))
+            target=_work, args=(theirs, tasks, limits.threads, str(log), dict(environment or {}))
         )
         with _without_main():
             self._process.start()
@@ -191,8 +198,11 @@ def _tail(log: Path) -> str:
         return ""  # it died before it could open its log
 
 
-def _work(connection: Connection, tasks: Sequence[tuple[str, Any, int]], threads: int, log: str) -> None:
+def _work(
+    connection: Connection, tasks: Sequence[tuple[str, Any, int]], threads: int, log: str, environment: dict[str, str]
+) -> None:
     """What the process does: compute its cells in turn and send an answer for each."""
+    os.environ.update(environment)  # before anything asks for a GPU
     # Ctrl-C reaches every process of a terminal; the one that started this decides what to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
