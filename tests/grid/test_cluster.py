@@ -52,11 +52,7 @@ def test_a_worker_that_is_killed_costs_no_row(cluster, tasks, tmp_path):
     assert [row.status for row in rows] == ["ok"] * 4
     assert [row.result for row in rows] == [6.0, 6.1, 1.0, 1.1]
     # Failures and limits are rows there too, and what is done is not done again.
-    more = [
-        *wanted,
-        Cell(task=f"{tasks}:fail", parameters={"x": 7}),
-        Cell(task=f"{tasks}:slow", parameters={"x": 30.0}),
-    ]
+    bad = [Cell(task=f"{tasks}:{name}", parameters={"x": x}) for name, x in (("fail", 7), ("slow", 30.0))]
     found = run_grid([*wanted, *bad], tmp_path / "rows.jsonl", ray=cluster.address, limits=Limits(seconds=3))
     assert found[:4] == rows
     assert (found[4].status, found[4].message) == ("error", "ValueError: no 7 please")
