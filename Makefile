@@ -12,7 +12,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[lite,elpv,onnx,lora,advise,pixels]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[lite,elpv,onnx,lora,advise,pixels,ray]" --group dev
 	touch $(STAMP)
 
 demo: install

@@ -186,3 +186,28 @@ def pick_device(name: str | None = None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ZooError(f"device {name!r}: this machine shows {torch.cuda.device_count()} CUDA devices to torch")
     return device
+
+
+def check_devices(count: int, device: torch.device) -> None:
+    """Refuse to spread work over GPUs that there are not.
+
+    Args:
+        count: of `--devices`, 0 for no spreading.
+        device: that the work would take.
+
+    Raises:
+        ZooError: says what there is.
+    """
+    from zoo.errors import ZooError
+
+    there = torch.cuda.device_count()
+    if count and (device.type != "cuda" or device.index or not 0 < count <= there):
+        raise ZooError(
+            f"--devices {count} takes as many GPUs, from the first one on, and this machine shows {there} CUDA devices "
+            "to torch" + (f", of which --device {device} names one" if device.index else "")
+        )
+
+
+def one_gpu(device: torch.device) -> int:
+    """How many GPUs a process takes that computes on this device: one or none."""
+    return int(device.type == "cuda")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import zoo
 from zoo.errors import RunError, ZooError
 from zoo.grid.rows import Cell
 from zoo.grid.run import run_grid
@@ -23,6 +24,7 @@ def cluster(tasks, tmp_path, monkeypatch):
     """A head that computes nothing and two workers of one processor each, which find the tasks."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "tasks"), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # beside other tests a nicer process would starve
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -35,12 +37,15 @@ def cells(tasks, name, **parameters):
     return [Cell(task=f"{tasks}:{name}", parameters={"x": x, **parameters}) for x in (2.0, 2.1, 2.2, 2.3)]
 
 
-def test_a_worker_that_is_killed_costs_no_row(cluster, tasks, tmp_path):
-    killed = []
+def test_a_worker_that_is_killed_costs_no_row(cluster, tasks, tmp_path, request):
+    # Joined once: a process that joins the node that is killed, or was, ends with it.
+    ray.init(address=cluster.address, log_to_driver=False)
+    request.addfinalizer(ray.shutdown)
+    own, killed = ray.get_runtime_context().get_node_id(), []
 
     def kill():
-        time.sleep(4.0)
-        cluster.remove_node(cluster.workers[0], allow_graceful=False)
+        time.sleep(5.0)
+        cluster.remove_node(next(each for each in cluster.workers if each.node_id != own), allow_graceful=False)
         killed.append(time.monotonic())
 
     thread = threading.Thread(target=kill)
@@ -60,6 +65,18 @@ def test_a_worker_that_is_killed_costs_no_row(cluster, tasks, tmp_path):
     other = [Cell(task=f"{tasks}:slow", parameters={"x": 0.1}, context={"polars": "0.0.1"})]
     with pytest.raises(RunError, match=r"it has polars .* and the one that asks has 0\.0\.1"):
         run_grid(other, tmp_path / "rows.jsonl", ray=cluster.address)
+
+
+def test_a_ranking_is_computed_by_the_cluster(cluster, shape_folder, tmp_path, monkeypatch):
+    options = {"backbones": ("torchvision/squeezenet1_1", "torchvision/shufflenet_v2_x0_5"), "weights": "none"}
+    more = {"size": 64, "folds": 2, "device": "cpu", "ray": cluster.address}
+    data = shape_folder(16, 16)
+    there = zoo.rank(data, out=tmp_path / "there", **options, **more)
+    here = zoo.rank(data, out=tmp_path / "here", **options, **{**more, "ray": None})
+    assert not there.failures
+    scores = [{row["backbone"]: row["probe"] for row in each.rows} for each in (there, here)]
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]
 
 
 def test_an_address_without_a_cluster_is_told(tmp_path, tasks, monkeypatch):

@@ -51,6 +51,11 @@ class BenchConfig:
     """No timed step begins later than this after the first; at least three are taken."""
     device: str | None = None
     """cpu, cuda or cuda:1; by default (or with auto) the GPU where there is one."""
+    devices: int = 0
+    """GPUs of this machine to spread them over, a process on each; they should be of one kind."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Let a Ray cluster measure: auto, local, or ray://HOST:10001; needs pip install "backbone-zoo[ray]". Its machines
+    should be like this one: rows bear this one's name."""
     threads: int | None = None
     """Threads of a CPU; by default one a core."""
     limit: float = 1800.0

@@ -91,6 +91,11 @@ class RankConfig:
     """cpu, cuda or cuda:1; by default the GPU where there is one."""
     jobs: int = 1
     """Backbones at a time; with more than one they disturb each other's timing."""
+    devices: int = 0
+    """GPUs of this machine to spread them over, a process on each."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Let a Ray cluster compute: auto, local, or ray://HOST:10001; needs pip install "backbone-zoo[ray]". The data must
+    lie under the same path on each of its machines."""
     seconds: float = 3600.0
     """A backbone that takes longer is stopped."""
     retry: bool = False

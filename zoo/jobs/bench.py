@@ -24,7 +24,7 @@ from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 from zoo.jobs.choosing import match_patterns
 from zoo.jobs.progress import Reporter
-from zoo.probe import device_name, pick_device
+from zoo.probe import check_devices, device_name, one_gpu, pick_device
 from zoo.registry.digest import package_digest
 from zoo.registry.near import suggest
 from zoo.report.bench_page import write_bench_page
@@ -102,6 +102,8 @@ def run_bench(config: BenchConfig, reporter: Reporter, each: Callable[[Row], Non
         rows = run_grid(
             cells,
             path,
+            devices=config.devices or (one_gpu(pick_device(config.device)) if config.ray else 0),
+            ray=config.ray,
             limits=Limits(
                 seconds=config.limit, mib=config.memory * 1024, threads=config.threads or os.cpu_count() or 1
             ),
@@ -135,6 +137,7 @@ def bench_cells(config: BenchConfig) -> list[Cell]:
     """
     _check(config)
     device = pick_device(config.device)
+    check_devices(config.devices, device)
     context = machine(device, config.threads or os.cpu_count() or 1)
     options = {name: getattr(config, name) for name in MEASURED}
     names = dict.fromkeys(name for word in config.pattern for name in _named(word))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,47 +10,28 @@ from typing import Any
 import psutil
 import torch
 
-from zoo.config import ListConfig, RankConfig, TrainConfig
-from zoo.errors import OptionError, UnknownNameError, ZooError
+from zoo.config import RankConfig
+from zoo.errors import ZooError
 from zoo.grid.rows import Cell, Row
 from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
-from zoo.jobs.choosing import choose
-from zoo.jobs.keys import code_context, known_data
-from zoo.jobs.options import check_options
+from zoo.jobs.keys import known_data
 from zoo.jobs.progress import Reporter
-from zoo.jobs.rank_choice import Ranked, Take, in_order, pareto, parse_memory, parse_time, takes
-from zoo.metrics.choice import LOWER_IS_BETTER, check_metric
-from zoo.registry.catalogue import catalogue
-from zoo.registry.lookup import SOURCES
+from zoo.jobs.rank_cells import TASK, backbone_names, check_ranking, rank_cell, train_config
+from zoo.jobs.rank_choice import Ranked, Take, in_order, pareto, takes
+from zoo.metrics.choice import LOWER_IS_BETTER
+from zoo.probe import one_gpu, pick_device
 from zoo.registry.near import suggest
 from zoo.report.pareto_picture import pareto_picture
 from zoo.run.files import to_json, write_whole
-from zoo.specs import parse_schedule
 
 FORMAT = 1
-TASK = "zoo.jobs.rank_cell"
 PRELOAD = (TASK, "timm", "torchvision")
 FIRST_EPOCHS = 2
 """Of the first rung of successive halving; each later one has twice as many."""
 
 MEMORY_SHARE = 0.9
 """Of the machine's memory: a process that takes more is stopped, before the system stops something."""
-
-CARRIED: tuple[str, ...] = (
-    "data",
-    "image",
-    "target",
-    "group",
-    "split",
-    "stratify",
-    "test_fraction",
-    "val_fraction",
-    "size",
-    "crop",
-)
-CARRIED += ("channels", "layout", "nodata", "impute", "batch_size", "metric", "seed", "device", "weights")
-"""Options that a backbone's process gets as `zoo train` would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +98,10 @@ def run_rank(config: RankConfig, reporter: Reporter) -> Ranking:
         DataError: the data have one class only, or cannot be split.
         ZooError: no backbone could be scored; says why.
     """
-    limits = _check(config)
-    names = _names(config)
-    digest, _ = known_data(_train(config, "source/model"))
-    rows = _run([_cell(config, name, digest, "score_backbone") for name in names], config, reporter, "scoring")
+    limits = check_ranking(config)
+    names = backbone_names(config)
+    digest, _ = known_data(train_config(config, "source/model"))
+    rows = _run([rank_cell(config, name, digest, "score_backbone") for name in names], config, reporter, "scoring")
     scored = {name: row.result for name, row in zip(names, rows, strict=True) if not failed(row)}
     failures = {name: row.message for name, row in zip(names, rows, strict=True) if failed(row)}
     if not scored:
@@ -133,88 +113,6 @@ def run_rank(config: RankConfig, reporter: Reporter) -> Ranking:
     return _written(config, scored, peaks, ranked, failures, limits)
 
 
-def _check(config: RankConfig) -> tuple[float | None, int | None]:
-    """Refuse what can be refused before anything is read; the budgets."""
-    check_metric(config.metric)
-    for name, least in {"folds": 2, "jobs": 1, "epochs": 1, "finetune": 0, "batch_size": 1}.items():
-        if getattr(config, name) < least:
-            raise OptionError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(config, name)}")
-    if config.rows is not None and config.rows < 2 * config.folds:
-        raise OptionError(f"--rows must be at least twice --folds, {2 * config.folds}, not {config.rows}")
-    if not config.seconds > 0:
-        raise OptionError(f"--seconds must be positive, not {config.seconds}")
-    schedule = parse_schedule(config.freeze)
-    if config.finetune and (schedule.head_alone or schedule.policy is None):
-        raise OptionError(
-            "--finetune trains part of the backbone for a short time; say which with --freeze, as in "
-            '--freeze "last(1)": with the head alone the cross-validated probe says it all'
-        )
-    check_options(_train(config, "source/model"))
-    budget = None if config.budget is None else parse_time(config.budget)
-    return budget, None if config.memory is None else parse_memory(config.memory)
-
-
-def _train(config: RankConfig, name: str) -> TrainConfig:
-    """The fine-tuning that is ranked for."""
-    carried: dict[str, Any] = {field: getattr(config, field) for field in CARRIED}
-    carried["task"] = _classes(config)
-    return TrainConfig(
-        backbone=name,
-        out=config.out,
-        freeze=config.freeze,
-        epochs=config.epochs,
-        random_frozen=config.weights == "none",
-        **carried,
-    )
-
-
-def _classes(config: RankConfig) -> tuple[str, ...]:
-    """Targets are classes here, also where they are spelled as decimals."""
-    return tuple(f"{name}=classification" for name in config.target)
-
-
-def _names(config: RankConfig) -> list[str]:
-    """Names of the backbones, with a tag where the pattern names one, or --on-disk leaves out the first one.
-
-    Raises:
-        UnknownNameError: a pattern that no backbone matches, or none whose weights lie on this disk.
-    """
-    whole = {row.name: row.entry.weights for row in catalogue().rows}
-    names: list[str] = []
-    for pattern in config.backbones:
-        rows = choose(ListConfig(pattern=(pattern,), on_disk=config.on_disk)).rows
-        if pattern in whole:  # a name means this backbone, and not each whose name begins so
-            rows = tuple(row for row in rows if row.name == pattern)
-        if not rows:
-            raise UnknownNameError(f"no weights of {pattern} lie on this disk; leave out --on-disk to fetch them")
-        for row in rows:
-            weights = row.entry.weights
-            if config.on_disk:
-                names.append(row.name if weights[0] == whole[row.name][0] else f"{row.name}.{weights[0].tag}")
-            elif weights == whole[row.name] and not pattern.lower().startswith(f"{row.name}.".lower()):
-                names.append(row.name)
-            else:
-                names += [f"{row.name}.{each.tag}" for each in weights]
-    return list(dict.fromkeys(names))
-
-
-def _cell(config: RankConfig, name: str, digest: str, task: str, epochs: int | None = None) -> Cell:
-    train = {field: getattr(config, field) for field in CARRIED} | {"task": list(_classes(config))}
-    # Relative to where this is run, which is no part of what comes out.
-    train["data"] = str(Path(config.data).resolve()) if Path(config.data).exists() else config.data
-    train |= {"backbone": name, "random_frozen": config.weights == "none"}
-    parameters = {
-        "train": json.loads(json.dumps(train)),
-        "data": digest,
-        "folds": config.folds,
-        "rows": config.rows,
-        "freeze": config.freeze,
-        "epochs": epochs or config.epochs,
-    }
-    context = code_context([SOURCES.home(name.rpartition("/")[0])])
-    return Cell(task=f"{TASK}:{task}", parameters=parameters, seed=config.seed, context=context)
-
-
 def _run(cells: Sequence[Cell], config: RankConfig, reporter: Reporter, title: str) -> list[Row]:
     threads = max(1, torch.get_num_threads() // config.jobs)  # of a process: as many as OMP_NUM_THREADS allows
     mib = MEMORY_SHARE * psutil.virtual_memory().total / 2**20
@@ -223,6 +121,8 @@ def _run(cells: Sequence[Cell], config: RankConfig, reporter: Reporter, title: s
             cells,
             config.out / "rows.jsonl",
             jobs=config.jobs,
+            devices=config.devices or (one_gpu(pick_device(config.device)) if config.ray else 0),
+            ray=config.ray,
             limits=Limits(seconds=config.seconds, mib=mib, threads=threads),
             retry=failed if config.retry else None,
             preload=PRELOAD,
@@ -258,7 +158,7 @@ def _halving(
     left = [row.name for row in in_order(ranked, config.metric)][: config.finetune]
     rung, epochs = 1, FIRST_EPOCHS
     while left:
-        cells = [_cell(config, name, digest, "fine_tune", epochs) for name in left]
+        cells = [rank_cell(config, name, digest, "fine_tune", epochs) for name in left]
         rows = dict(zip(left, _run(cells, config, reporter, f"fine-tuning for {epochs} epochs"), strict=True))
         for name, row in rows.items():
             if failed(row):
