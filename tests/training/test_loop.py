@@ -17,9 +17,10 @@ from zoo.model.load import assemble, strip
 from zoo.model.network import TaskHeads
 from zoo.model.view import build_view
 from zoo.specs import Phase, Target, Task, Timeline
+from zoo.training.finite import NonFiniteLossError
 from zoo.training.inputs import CachedFeatures, Inputs
 from zoo.training.live import LiveFeatures, Pixels
-from zoo.training.loop import NonFiniteLossError, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import Rates, build_optimiser, parse_optimiser
 from zoo.training.settings import Data, Settings
 from zoo.training.shared import shared

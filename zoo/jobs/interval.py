@@ -20,10 +20,11 @@ from zoo.jobs.settings import settings_of
 from zoo.jobs.training_part import suffix_of, training_part
 from zoo.training.afterwards import Afterwards, finish
 from zoo.training.checkpoint import State, restore
+from zoo.training.finite import NonFiniteLossError
 from zoo.training.fitters.choose import fit_on_features
 from zoo.training.fitters.sweep import grid_around
 from zoo.training.inputs import Inputs
-from zoo.training.loop import NonFiniteLossError, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import Rates
 from zoo.training.prefetch import Prefetched
 from zoo.training.settings import Data, Fit

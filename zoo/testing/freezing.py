@@ -28,9 +28,10 @@ from zoo.registry.lookup import SOURCES
 from zoo.registry.tables import library_version
 from zoo.specs import BackboneView, Interval, Phase, Target, Timeline, parse_schedule
 from zoo.testing.specimen import TASK
+from zoo.training.finite import NonFiniteLossError
 from zoo.training.first_step import FirstStep
 from zoo.training.inputs import Inputs
-from zoo.training.loop import NonFiniteLossError, Trainer
+from zoo.training.loop import Trainer
 from zoo.training.optimiser import Rates, build_optimiser
 from zoo.training.settings import Data, Settings
 from zoo.training.strategy import Answer

@@ -17,20 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
 from zoo.metrics.chooser import Chooser, make_chooser
 from zoo.model.network import TaskHeads
 from zoo.model.states import with_versions
 from zoo.specs import Batch, Target, Task
 from zoo.training.average import Average
 from zoo.training.checkpoint import Keeper, Position, state_of
+from zoo.training.finite import refuse_non_finite
 from zoo.training.first_step import FirstStep
 from zoo.training.losses import total_loss
-from zoo.training.mixing import Mixer, hard_labels, mixed, moved_on
+from zoo.training.mixing import Mixer, mixed, moved_on
 from zoo.training.optimiser import begin_phase, build_optimiser
+from zoo.training.order import order_of, steps_of
 from zoo.training.schedule import Schedule
 from zoo.training.scoring import scores
-from zoo.training.seeds import covariates_of, generator_for, seed_step
+from zoo.training.seeds import covariates_of, seed_step
 from zoo.training.settings import Data, Fit, Settings
 from zoo.training.shared import Shared, Suffix, shared
 from zoo.training.strategy import Answer
@@ -42,18 +43,6 @@ CHECKED_STEPS = 64
 
 Given = Generator[tuple[Tensor, tuple[Tensor, ...]], None, None]
 """Rows, and what crosses the boundary for them, batch by batch."""
-
-
-class NonFiniteLossError(ZooError):
-    """The loss of a step was infinite or no number.
-
-    Attributes:
-        rows: of the step, positions in the table.
-    """
-
-    def __init__(self, message: str, rows: Sequence[int]) -> None:
-        super().__init__(message)
-        self.rows = tuple(rows)
 
 
 class Trainer:
@@ -185,18 +174,7 @@ class Trainer:
 
     def _order(self, epoch: int) -> Tensor:
         """Rows of one epoch, shuffled, or as the strategy's sampler draws them."""
-        generator = generator_for(self.settings.seed, epoch, "order")
-        train = self.data.train
-        name = next((name for name, answer in self.answers.items() if answer.sampler is not None), None)
-        if name is None:
-            return train[torch.randperm(len(train), generator=generator)]
-        sampler, labels = self.answers[name].sampler, hard_labels(self.data.targets[name].take(train))
-        assert sampler is not None  # noqa: S101  it was looked for
-        drawn, others = sampler(labels, epoch, generator), torch.nonzero(labels < 0)[:, 0]
-        if len(others):  # what has no label to be drawn by still teaches the other targets
-            drawn = torch.cat([drawn, others])
-            drawn = drawn[torch.randperm(len(drawn), generator=generator)]
-        return train[drawn]
+        return order_of(self.data, self.answers, self.settings.seed, epoch)
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """The rows that pass at once."""
@@ -204,8 +182,7 @@ class Trainer:
 
     def _steps(self, order: Tensor) -> list[list[Tensor]]:
         """The batches of each step of the optimiser."""
-        size, least = self.settings.batch_size, 2 * self.settings.group.size
-        return [_split(step, size, least) for step in _split(order, size * self.settings.accumulate, least)]
+        return steps_of(order, self.settings)
 
     def _epoch(self, progress: Callable[[int, int], None] | None) -> tuple[float, int]:
         """The rest of the epoch that is under way; its mean loss and how many rows that rest had."""
@@ -226,7 +203,7 @@ class Trainer:
                 seed_step(self.settings, epoch, number)
                 losses[number] = self._step(parts, given)
                 if number % CHECKED_STEPS == 0 or number == len(steps) - 1:
-                    _refuse_non_finite(losses[: number + 1], steps, epoch)
+                    refuse_non_finite(losses[: number + 1], steps, epoch)
                 now = time.perf_counter()
                 if progress and now - shown > 0.1:
                     whole = sum(sizes)
@@ -343,28 +320,3 @@ class Trainer:
             found = [part[task.name].float() for part in parts]
             logits[task.name] = group.join(torch.cat(found)[: len(own)] if found else torch.zeros((0, task.outputs)))
         return logits
-
-
-def _split(rows: Tensor, size: int, least: int) -> list[Tensor]:
-    """Parts of `size` rows; a last one of less than `least` joins the part before: BatchNorm needs two a process."""
-    parts = list(torch.split(rows, size))
-    if len(parts) > 1 and len(parts[-1]) < least:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def _refuse_non_finite(losses: Tensor, steps: Sequence[Sequence[Tensor]], epoch: int) -> None:
-    """Look at the losses of the steps so far.
-
-    Raises:
-        NonFiniteLossError: one of them is not finite; names the first.
-    """
-    finite = torch.isfinite(losses)
-    if bool(finite.all()):
-        return
-    number = int(torch.nonzero(~finite)[0])
-    raise NonFiniteLossError(
-        f"the loss of step {number + 1} of epoch {epoch + 1} is {float(losses[number])}; "
-        "lower the learning rate (--lr, --backbone-lr), or say --clip-norm 1",
-        torch.cat(list(steps[number])).tolist(),
-    )
