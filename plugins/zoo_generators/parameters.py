@@ -78,10 +78,10 @@ class Diffusion:
     """
 
     side: int = field(default=32, metadata={"trial": 4, "examples": (8,)})
-    width: int = field(default=32, metadata={"trial": 8, "examples": (8, 16)})
-    steps: int = field(default=1500, metadata={"trial": 150, "examples": (2, 3)})
+    width: int = field(default=16, metadata={"trial": 8, "examples": (8, 16)})
+    steps: int = field(default=1000, metadata={"trial": 150, "examples": (2, 3)})
     batch: int = field(default=64, metadata={"trial": 32, "examples": (8, 16)})
-    draws: int = field(default=50, metadata={"trial": 8, "examples": (2, 3)})
+    draws: int = field(default=25, metadata={"trial": 8, "examples": (2, 3)})
     lr: float = field(default=1e-3, metadata={"trial": 3e-3})
     ema: float = field(default=0.995, metadata={"trial": 0.9})
 

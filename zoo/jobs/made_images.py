@@ -25,6 +25,7 @@ from zoo.data.images import Images
 from zoo.errors import ZooError
 from zoo.features.choose import Decision
 from zoo.jobs.data import Prepared
+from zoo.jobs.progress import Reporter
 from zoo.run.artifact import MADE
 from zoo.run.files import write_whole
 from zoo.specs import Target
@@ -41,7 +42,7 @@ SHOWN = 12
 
 
 def with_made_images(
-    config: TrainConfig, data: Prepared, answers: Mapping[str, Answer], *, keep: bool
+    config: TrainConfig, data: Prepared, answers: Mapping[str, Answer], reporter: Reporter, *, keep: bool
 ) -> tuple[Prepared, tuple[Decision, ...]]:
     """The data with the images that a strategy makes behind the rows of the table, and what was decided.
 
@@ -49,6 +50,7 @@ def with_made_images(
         config: of the run.
         data: as they were read.
         answers: to imbalance, by task.
+        reporter: told when it begins, for it may take minutes.
         keep: whether they are kept in the run folder, so that an interrupted run goes on with the same ones.
 
     Raises:
@@ -65,6 +67,7 @@ def with_made_images(
     key = _key(config, data, known, target.take(known), answer)
     found = _kept(config.out / MADE[0], key)
     if found is None:
+        reporter.say(f"{answer.name} learns from {len(known)} images, which takes minutes on a CPU")
         pictures = _pictures(data.images, known.numpy(), answer.image_maker)
         made, labels = answer.image_maker(pictures, target.take(known), generator_for(config.seed, 0, "rows"))
         found = (made.clamp(0, 1) * 255).round().to(torch.uint8), labels.value

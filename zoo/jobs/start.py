@@ -87,7 +87,7 @@ def start_job(
         feature_of(view, config.features, course.head)
     clock.lap("read")
     with group.in_turn():
-        data, made = with_made_images(config, data, course.answers[0], keep=claimed)
+        data, made = with_made_images(config, data, course.answers[0], reporter, keep=claimed)
     if made:
         clock.lap("synthesise")
     model = parent.grown(data.tasks, config.seed) if parent else _assembled(view, data, config, course.head)
