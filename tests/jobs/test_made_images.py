@@ -57,6 +57,10 @@ def test_what_was_made_is_taken_again_and_goes_with_the_run_that_made_it(shape_f
     monkeypatch.setattr("zoo_imbalance.synthetic._drawn", lambda *given: pytest.fail("they are there"))
     second = zoo.train(folder, out=tmp_path / "run", imbalance=(SMALL,), overwrite=True, **BASE)
     assert (second.folder / MADE[0]).read_bytes() == held
+    stopped = tmp_path / "stopped"  # while it made them
+    stopped.mkdir()
+    (stopped / MADE[0]).write_bytes(held)
+    assert (zoo.train(folder, out=stopped, imbalance=(SMALL,), **BASE).folder / "run.json").exists()
     zoo.train(folder, out=tmp_path / "run", overwrite=True, **BASE)
     assert not any((tmp_path / "run" / name).exists() for name in MADE)
 

@@ -44,6 +44,7 @@ def run(data, out, **more):
 def test_predictions_are_pooled_over_the_draws_and_say_how_far_these_lie_apart(holed, tmp_path):
     found = run(holed, tmp_path / "run")
     assert found.run["imputation"][0]["draws"] == 4
+    assert "iterative, 4 draws of each hole" in (tmp_path / "run" / "report.html").read_text()
     frame = pl.read_csv(tmp_path / "run" / "predictions.csv").join(pl.read_csv(holed), on="image")
     missing = frame["second"].is_null()
     for name in ("kind", "weight"):

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -141,7 +142,7 @@ def _lost(cell: Cell, why: str) -> Row:
         output="",
         seconds=0.0,
         peak_mib=0.0,
-        finished="",
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 

@@ -87,7 +87,8 @@ def claim(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run is a folder")
-    if folder.exists() and any(path.name not in RANGE_TEST for path in folder.iterdir()) and not overwrite:
+    before = {*RANGE_TEST, *MADE}  # a run that was stopped while it made images has left no more than these
+    if folder.exists() and any(path.name not in before for path in folder.iterdir()) and not overwrite:
         what = "holds a run" if (folder / "run.json").exists() else "is not empty"
         if (folder / OPTIONS).exists():
             what = f"holds a run that was interrupted: go on with zoo train --resume {folder}"
@@ -105,8 +106,8 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     """Nothing that a run did not write is overwritten: a user's own splits.csv is not ours."""
-    held = {path.name for path in folder.iterdir()} - {*RANGE_TEST}
-    foreign = sorted(held - {*FILES, *MADE, OPTIONS, CHECKPOINT})
+    held = {path.name for path in folder.iterdir()} - {*RANGE_TEST, *MADE}
+    foreign = sorted(held - {*FILES, OPTIONS, CHECKPOINT})
     if "run.json" in held:
         if "format" not in read_json(folder / "run.json"):
             raise RunError(f"{folder}/run.json was not written by backbone-zoo; choose another --out")
