@@ -176,3 +176,31 @@ def test_a_run_that_goes_on_may_drop_covariates_only_where_the_head_knows_what_m
         zoo.train(telling, out=tmp_path / "a", start=tmp_path / "plain", target=("kind",), **again)
     more = zoo.train(telling, out=tmp_path / "b", start=tmp_path / "marked", target=("kind",), **again)
     assert "kind" in more.run["without_covariates"]
+
+
+@pytest.mark.parametrize("imputer", ["knn", "iterative+multiple(m=2)"])
+def test_columns_that_are_missing_in_all_test_rows_or_all_rows_of_a_class_are_filled_and_told(
+    shapes, tmp_path, imputer
+):
+    paths, labels = shapes(60)
+    splits = ["test" if row >= 40 else "val" if row >= 30 else "train" for row in range(60)]
+    frame = pl.DataFrame(
+        {
+            "image": [str(path) for path in paths],
+            "shape": ["disc" if label == 0 else "square" for label in labels],
+            "part": splits,
+            "whole": [float(row) for row in range(60)],
+            "untested": [None if part == "test" else 2.0 * row for row, part in enumerate(splits)],
+            "one_class": [None if label == 0 else 3.0 * row for row, label in enumerate(labels)],
+        }
+    )
+    data = tmp_path / "table.csv"
+    frame.write_csv(data)
+    options = {**BASE, "target": ("shape",), "covariate": ("whole", "untested", "one_class"), "split": "part"}
+    run = zoo.train(data, out=tmp_path / "run", impute=(f"covariates={imputer}",), **options)
+    assert run.run["imputation"][0]["filled"] == {"untested": 20, "one_class": 30}
+    assert run.metrics["shape"]["test"]["rows"] == 20
+    [depends] = [each for each in run.run["data"]["holes"] if each["column"] == "one_class"]
+    assert depends["p_value"] < 1e-6
+    predictions = pl.read_csv(tmp_path / "run" / "predictions.csv")
+    assert predictions["shape.confidence"].is_finite().all()
