@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from kept import kept, surroundings
 from PIL import Image
 
 import zoo
@@ -135,12 +136,10 @@ def spread(values, sign=""):
 
 
 def record(results):
-    versions = {name: __import__(name).__version__ for name in ("numpy", "sklearn", "torch")}
     return {
         "benchmark": "holes_in_covariates",
         "data": "ELPV, 2,624 images, twelve statistics of their quarters; defective or functional",
-        "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
-        "versions": versions,
+        **surroundings("numpy", "sklearn", "torch"),
         "table": markdown(results).splitlines(),
         "results": results,
     }
@@ -152,16 +151,7 @@ def main():
     parser.add_argument("--answers", nargs="+", default=list(ANSWERS), choices=list(ANSWERS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    known = options.out is not None and options.out.exists()
-    results = json.loads(options.out.read_text(encoding="utf-8"))["results"] if known else []
-
-    def save():
-        if options.out:
-            options.out.write_text(json.dumps(record(results), indent=1) + "\n", encoding="utf-8")
-
-    measure(options, results, save)
-    save()
-    print(markdown(results))
+    kept(options.out, partial(measure, options), record, markdown)
 
 
 if __name__ == "__main__":

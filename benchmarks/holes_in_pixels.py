@@ -23,13 +23,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from kept import kept, surroundings
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
@@ -155,12 +156,10 @@ def spread(rows, key):
 
 
 def record(results, rows):
-    versions = {name: __import__(name).__version__ for name in ("numpy", "torch", "cv2", "skimage", "scipy")}
     return {
         "benchmark": "holes_in_pixels",
         "data": f"ELPV, {rows} of 2,624 images of 300 x 300, half of them with holes",
-        "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
-        "versions": versions,
+        **surroundings("numpy", "torch", "cv2", "skimage", "scipy"),
         "table": table(results).splitlines(),
         "results": results,
     }
@@ -173,16 +172,7 @@ def main():
     parser.add_argument("--answers", nargs="+", default=list(ANSWERS), choices=ANSWERS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    known = options.out is not None and options.out.exists()
-    results = json.loads(options.out.read_text(encoding="utf-8"))["results"] if known else []
-
-    def save():
-        if options.out:
-            options.out.write_text(json.dumps(record(results, options.rows), indent=1) + "\n", encoding="utf-8")
-
-    measure(options, results, save)
-    save()
-    print(table(results))
+    kept(options.out, partial(measure, options), partial(record, rows=options.rows), table)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from kept import kept, surroundings
 from sklearn.datasets import load_breast_cancer
 
 from zoo.registry.lookup import IMPUTERS
-from zoo.specs import CovariateColumns, TrainView, bind, parse_options
+from zoo.specs import TrainView, bind, parse_options
 from zoo.specs.training import SPLITTERS_SEAL
+from zoo.testing.tables import columns_of
 
 IMPUTERS_TRIED = ("mean", "median", "knn(k=5)", "iterative", "missforest", "gain", "miwae")
 MECHANISMS = ("mcar", "mar", "mnar")
@@ -73,16 +75,6 @@ def punch(values, mechanism, share, random):
     if mechanism == "mnar":
         holes[:, deciding] = random.random((rows, len(deciding))) < share
     return holes
-
-
-def columns_of(values):
-    return CovariateColumns(
-        numeric_names=tuple(f"x{place}" for place in range(values.shape[1])),
-        numeric=values,
-        categorical_names=(),
-        categorical=np.empty((len(values), 0), dtype=np.int64),
-        categories=(),
-    )
 
 
 def rmse(found, whole, holes):
@@ -155,26 +147,15 @@ def main():
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    known = options.out is not None and options.out.exists()
-    results = json.loads(options.out.read_text(encoding="utf-8"))["results"] if known else []
-
-    def save():
-        if options.out:
-            options.out.write_text(json.dumps(record(results, options.share), indent=1) + "\n", encoding="utf-8")
-
-    measure(options.seeds, options.share, results, save)
-    save()
-    print(table(results))
+    kept(options.out, partial(measure, options.seeds, options.share), partial(record, share=options.share), table)
 
 
 def record(results, share):
-    versions = {name: __import__(name).__version__ for name in ("numpy", "sklearn", "torch")}
     return {
         "benchmark": "imputation",
         "data": "scikit-learn breast cancer, 569 rows of 30",
         "share": share,
-        "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
-        "versions": versions,
+        **surroundings("numpy", "sklearn", "torch"),
         "compared_with": PUBLISHED,
         "table": table(results).splitlines(),
         "results": results,

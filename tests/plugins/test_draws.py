@@ -5,29 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from zoo.registry.lookup import IMPUTERS
 from zoo.run.row_noise import row_noise
-from zoo.specs import CovariateColumns, ImputerRecord, TrainView
-from zoo.specs.training import SPLITTERS_SEAL
+from zoo.specs import ImputerRecord
+from zoo.testing.tables import columns_of, fit_columns
 from zoo_imputation._parameters import Iterative, Knn, Miwae
 
 ROWS = 600
-
-
-def columns_of(numeric, categorical=None, categories=()):
-    codes = np.empty((len(numeric), 0), dtype=np.int64) if categorical is None else categorical
-    return CovariateColumns(
-        numeric_names=tuple(f"x{place}" for place in range(numeric.shape[1])),
-        numeric=numeric,
-        categorical_names=tuple(f"kind{place}" for place in range(codes.shape[1])),
-        categorical=codes,
-        categories=categories,
-    )
-
-
-def fit(name, columns, parameters):
-    view = TrainView(SPLITTERS_SEAL, rows=np.arange(len(columns)), statistics={}, covariates=columns)
-    return IMPUTERS["covariates"].get(name).fit(view, parameters, np.random.default_rng(0))
 
 
 def line(rows=ROWS, seed=0):
@@ -46,7 +29,7 @@ def drawn(fitted, columns, draw=0):
     [("iterative", Iterative(), 0.1), ("knn", Knn(k=15), 0.25), ("miwae", Miwae(steps=600, latent=2, hidden=32), 0.6)],
 )
 def test_draws_lie_about_what_the_other_column_says_as_widely_as_the_values_do(name, parameters, wide):
-    fitted = fit(name, columns_of(line()), parameters)
+    fitted = fit_columns(name, columns_of(line()), parameters)
     holed = np.stack([np.full(ROWS, 12.0), np.full(ROWS, np.nan)], axis=1)  # one row many times: names tell them apart
     found = drawn(fitted, columns_of(holed)).numeric[:, 1]
     assert found.mean() == pytest.approx(36.0, abs=1.0)
@@ -55,7 +38,7 @@ def test_draws_lie_about_what_the_other_column_says_as_widely_as_the_values_do(n
 
 def test_of_two_numbers_that_are_both_missing_draws_keep_what_they_have_to_do_with_each_other():
     for name, parameters in (("iterative", Iterative()), ("knn", Knn())):
-        fitted = fit(name, columns_of(line()), parameters)
+        fitted = fit_columns(name, columns_of(line()), parameters)
         found = drawn(fitted, columns_of(np.full((ROWS, 2), np.nan))).numeric
         assert found[:, 0].std() == pytest.approx(5.0, rel=0.15), name
         assert np.corrcoef(found.T)[0, 1] > 0.95, name
@@ -67,21 +50,25 @@ def test_a_category_is_drawn_by_its_shares():
     train = columns_of(random.normal(size=(ROWS, 1)), codes, (("a", "b"),))
     holed = replace(train, categorical=np.full_like(codes, -1))
     for name, parameters in (("iterative", Iterative()), ("knn", Knn(k=50))):
-        shares = [(drawn(fit(name, train, parameters), holed, draw).categorical == 1).mean() for draw in range(2)]
+        shares = [
+            (drawn(fit_columns(name, train, parameters), holed, draw).categorical == 1).mean() for draw in range(2)
+        ]
         assert shares == pytest.approx([codes.mean()] * 2, abs=0.06), name
-        assert (fit(name, train, parameters).transform(holed).categorical == 0).all(), name
+        assert (fitted.transform(holed).categorical == 0).all(), name
 
 
 def test_a_single_column_is_drawn_about_its_mean():
     train = columns_of(line()[:, :1])
-    found = drawn(fit("iterative", train, Iterative()), columns_of(np.full((ROWS, 1), np.nan))).numeric
+    found = drawn(fit_columns("iterative", train, Iterative()), columns_of(np.full((ROWS, 1), np.nan))).numeric
     assert found.mean() == pytest.approx(10.0, abs=0.8)
     assert found.std() == pytest.approx(5.0, rel=0.15)
 
 
 def test_neighbours_draw_one_of_their_values():
     train = line()
-    found = drawn(fit("knn", columns_of(train), Knn()), columns_of(np.array([[12.0, np.nan]] * 20))).numeric[:, 1]
+    found = drawn(fit_columns("knn", columns_of(train), Knn()), columns_of(np.array([[12.0, np.nan]] * 20))).numeric[
+        :, 1
+    ]
     near = train[np.argsort(np.abs(train[:, 0] - 12.0))[:5], 1]
     assert set(found.tolist()) == set(near.tolist())
 
@@ -101,4 +88,4 @@ def test_a_row_draws_the_same_wherever_it_stands_and_other_rows_and_draws_others
 
 def test_only_imputers_of_covariates_draw():
     with pytest.raises(ValueError, match="only imputers of covariates do"):
-        ImputerRecord(name="mine", fills="pixels", fit=fit, load=fit, draws=True)
+        ImputerRecord(name="mine", fills="pixels", fit=fit_columns, load=fit_columns, draws=True)

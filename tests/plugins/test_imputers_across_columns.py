@@ -11,28 +11,11 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
 from zoo.registry.lookup import IMPUTERS
-from zoo.specs import CovariateColumns, TrainView
-from zoo.specs.training import SPLITTERS_SEAL
+from zoo.testing.tables import columns_of, fit_columns
 from zoo_imputation._forest import _joined, _pack, _unpack
 from zoo_imputation._parameters import Constant, Gain, Iterative, Knn, MissForest, Miwae
 
 LEARNERS = ("knn", "iterative", "missforest", "gain", "miwae")
-
-
-def columns_of(numeric, categorical=None, categories=()):
-    codes = np.empty((len(numeric), 0), dtype=np.int64) if categorical is None else categorical
-    return CovariateColumns(
-        numeric_names=tuple(f"x{place}" for place in range(numeric.shape[1])),
-        numeric=numeric,
-        categorical_names=tuple(f"kind{place}" for place in range(codes.shape[1])),
-        categorical=codes,
-        categories=categories,
-    )
-
-
-def fit(name, columns, parameters):
-    view = TrainView(SPLITTERS_SEAL, rows=np.arange(len(columns)), statistics={}, covariates=columns)
-    return IMPUTERS["covariates"].get(name).fit(view, parameters, np.random.default_rng(0))
 
 
 def correlated(seed, rows=80, share=0.2):
@@ -56,7 +39,7 @@ def test_knn_fills_what_scikit_learns_does(seed, k, weights):
     _, other = correlated(seed + 1, share=0.4)
     oracle = KNNImputer(n_neighbors=k, weights=weights).fit(scaled(train, train))
     expected = oracle.transform(scaled(other, train)) * np.nanstd(train, axis=0) + np.nanmean(train, axis=0)
-    found = fit("knn", columns_of(train), Knn(k=k, weights=weights)).transform(columns_of(other)).numeric
+    found = fit_columns("knn", columns_of(train), Knn(k=k, weights=weights)).transform(columns_of(other)).numeric
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -68,7 +51,7 @@ def test_iterative_fills_what_scikit_learns_does(seed, rounds):
     _, other = correlated(seed + 1, share=0.4)
     oracle = IterativeImputer(max_iter=rounds, tol=1e-3).fit(scaled(train, train))
     expected = oracle.transform(scaled(other, train)) * np.nanstd(train, axis=0) + np.nanmean(train, axis=0)
-    found = fit("iterative", columns_of(train), Iterative(rounds=rounds)).transform(columns_of(other)).numeric
+    found = fit_columns("iterative", columns_of(train), Iterative(rounds=rounds)).transform(columns_of(other)).numeric
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -101,7 +84,7 @@ def test_it_learns_from_the_other_columns(name, parameters, share):
     _, train = correlated(3, rows=200)
     whole, other = correlated(4, rows=100)
     other[:, 2] = np.where(np.isnan(other[:, :2]).any(axis=1), other[:, 2], np.nan)
-    fitted = fit(name, columns_of(train), parameters)
+    fitted = fit_columns(name, columns_of(train), parameters)
     holes = np.isnan(other)
 
     found = fitted.transform(columns_of(other)).numeric
@@ -118,7 +101,7 @@ def test_a_category_that_a_number_tells_is_filled_rightly(name):
     numbers = np.stack([codes[:, 0] * 10.0 + random.normal(size=120), random.normal(size=120)], axis=1)
     categories = (("a", "b", "c"),)
     train = columns_of(numbers, np.where(random.random((120, 1)) < 0.2, -1, codes), categories)
-    fitted = fit(name, train, IMPUTERS["covariates"].get(name).parameters())
+    fitted = fit_columns(name, train, IMPUTERS["covariates"].get(name).parameters())
     found = fitted.transform(columns_of(numbers, np.full_like(codes, -1), categories)).categorical
     # A linear share of the middle class never leads by much: regressions get the outer ones.
     outer = codes[:, 0] != 1 if name == "iterative" else np.ones(120, dtype=bool)
@@ -128,22 +111,22 @@ def test_a_category_that_a_number_tells_is_filled_rightly(name):
 def test_one_column_has_nothing_to_be_learned_from_and_gets_its_mean():
     train = columns_of(np.array([[1.0], [3.0], [np.nan], [5.0]]))
     for name in ("knn", "iterative", "missforest"):
-        fitted = fit(name, train, IMPUTERS["covariates"].get(name).parameters())
+        fitted = fit_columns(name, train, IMPUTERS["covariates"].get(name).parameters())
         assert fitted.transform(train).numeric[2, 0] == pytest.approx(3.0)
 
 
 def test_a_constant_fills_numbers_and_a_category_by_name_and_refuses_a_strange_one():
     train = columns_of(np.array([[1.0], [np.nan]]), np.array([[0], [-1]]), (("a", "b"),))
-    found = fit("constant", train, Constant(value=-7.5, category="b")).transform(train)
+    found = fit_columns("constant", train, Constant(value=-7.5, category="b")).transform(train)
     assert found.numeric[:, 0].tolist() == [1.0, -7.5]
     assert found.categorical[:, 0].tolist() == [0, 1]
     with pytest.raises(ValueError, match="column 'kind0' has no category 'c' in the training rows; it has a, b"):
-        fit("constant", train, Constant(category="c"))
+        fit_columns("constant", train, Constant(category="c"))
 
 
 def test_a_constant_needs_no_training_value_of_a_number():
     empty = columns_of(np.full((2, 1), np.nan))
-    assert fit("constant", empty, Constant(value=2.0)).transform(empty).numeric.tolist() == [[2.0], [2.0]]
+    assert fit_columns("constant", empty, Constant(value=2.0)).transform(empty).numeric.tolist() == [[2.0], [2.0]]
 
 
 @pytest.mark.parametrize(

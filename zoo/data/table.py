@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class Table:
     def __len__(self) -> int:
         return self.frame.height
 
-    @property
+    @cached_property
     def paths(self) -> list[Path]:
         """Absolute path of each image; `root` itself, which no image can be, where the row names none."""
         return [self.root / (path or "") for path in self.frame[self.roles.image].to_list()]

@@ -7,13 +7,12 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zoo.errors import RunError, ZooError
 from zoo.grid.pool import TICK
-from zoo.grid.rows import Cell, Row
+from zoo.grid.rows import Cell, Row, row_of
 from zoo.grid.worker import Limits
 
 TRIES = 3
@@ -130,20 +129,7 @@ class _Task:
 
 def _lost(cell: Cell, why: str) -> Row:
     said = " ".join(why.split())[:300]
-    return Row(
-        key=cell.key,
-        task=cell.task,
-        parameters=cell.parameters,
-        seed=cell.seed,
-        context=cell.context,
-        status="died",
-        result=None,
-        message=f"its machine or process in the cluster was lost {TRIES} times: {said}",
-        output="",
-        seconds=0.0,
-        peak_mib=0.0,
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    return row_of(cell, "died", message=f"its machine or process in the cluster was lost {TRIES} times: {said}")
 
 
 def compute_there(content: str, limits: dict[str, Any], preload: Sequence[str]) -> str:

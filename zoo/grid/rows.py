@@ -9,6 +9,7 @@ import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -78,6 +79,26 @@ class Row:
     seconds: float = 0.0
     peak_mib: float = 0.0
     finished: str = ""
+
+
+def row_of(cell: Cell, status: Status, **outcome: Any) -> Row:
+    """What came of a cell, now.
+
+    Args:
+        cell: that was computed, or was to be.
+        status: see `Row`.
+        outcome: further fields of `Row`.
+    """
+    return Row(
+        key=cell.key,
+        task=cell.task,
+        parameters=cell.parameters,
+        seed=cell.seed,
+        context=cell.context,
+        status=status,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        **outcome,
+    )
 
 
 class RowFile:

@@ -16,7 +16,6 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -27,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from zoo.grid.rows import Cell, Row, Status
+from zoo.grid.rows import Cell, Row, Status, row_of
 
 MIB = 2**20
 OUTPUT = 4000
@@ -153,20 +152,14 @@ class Worker:
         return row
 
     def _row(self, status: Status, message: str, output: str, result: Any = None) -> Row:
-        cell = self.left.pop(0)
-        return Row(
-            key=cell.key,
-            task=cell.task,
-            parameters=cell.parameters,
-            seed=cell.seed,
-            context=cell.context,
-            status=status,
+        return row_of(
+            self.left.pop(0),
+            status,
             result=result,
             message=message,
             output=output,
             seconds=round(time.monotonic() - self._started, 3),
             peak_mib=round(self._peak, 1),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
 

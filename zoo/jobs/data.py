@@ -175,7 +175,7 @@ def prepare(
         beside: dict[str, Any] = {"indicator": asked.indicator, "draws": asked.multiple.m if asked.multiple else 0}
         covariates = before or Covariates.fit(schema, view, call, config.seed, **beside)
         encoded, more, filled = covariates.encode(table)
-        completions = covariates.completions(table)
+        completions = covariates.completions(table, encoded)
         said = tuple(dict.fromkeys((*said, *more)))
     else:
         refuse_unused(config.impute)

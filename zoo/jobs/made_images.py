@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +127,7 @@ def _kept(path: Path, key: str) -> tuple[Tensor, Tensor] | None:
 
 def _keep(folder: Path, key: str, found: tuple[Tensor, Tensor]) -> None:
     pictures, labels = found
-    metadata = {"key": key, "what": json.dumps("images that a generator made; no camera took them")}
+    metadata = {"key": key, "what": "images that a generator made; no camera took them"}
     content: bytes = save({"pictures": pictures.contiguous(), "labels": labels}, metadata=metadata)
     write_whole(folder / MADE[1], _sheet(pictures, labels))
     write_whole(folder / MADE[0], content)

@@ -76,10 +76,14 @@ class Covariates:
         whole = _filled(self.imputer, self.fitted, raw)
         return self.encoder.encode(whole, missing_cells(raw)), said, _counted(raw)
 
-    def completions(self, table: Table) -> torch.Tensor | None:
+    def completions(self, table: Table, encoded: torch.Tensor) -> torch.Tensor | None:
         """What `encode` gives, with holes drawn, float32 (draws, N, C); None where imputation is not multiple.
 
         The draws of a row depend on what is observed in it and on its image's name alone.
+
+        Args:
+            table: the rows.
+            encoded: what `encode` gave of them.
 
         Raises:
             PluginError: the imputer's plugin broke, or left holes.
@@ -89,8 +93,7 @@ class Covariates:
         raw, _ = columns(table, self.encoder.schema)
         missing = missing_cells(raw)
         holed = np.flatnonzero(missing.any(axis=1))
-        base = self.encoder.encode(_filled(self.imputer, self.fitted, raw), missing)
-        found = base.expand(self.draws, *base.shape).clone()
+        found = encoded.expand(self.draws, *encoded.shape).clone()
         if not len(holed):
             return found
         own = replace(raw, numeric=raw.numeric[holed], categorical=raw.categorical[holed])

@@ -95,7 +95,7 @@ class Pipeline:
         if self._covariates is not None:
             own = table.take(rows)
             once, said, _ = self._covariates.encode(own)
-            drawn = self._covariates.completions(own)
+            drawn = self._covariates.completions(own, once)
             covariates = [once] if drawn is None else list(drawn)
         logits = self._logits(images, rows, covariates, progress)
         found = {task.name: self._pooled(task, logits[task.name]) for task in self.artifact.tasks}

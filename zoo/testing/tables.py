@@ -9,12 +9,15 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from zoo.data.covariates import columns, fix_schema
 from zoo.data.splits import Splits, make_splits, training_view
 from zoo.data.table import Table
 from zoo.data.tasks import fix_tasks
+from zoo.registry.lookup import IMPUTERS
 from zoo.specs import CovariateColumns, FittedImputer, ImputerRecord, Roles, TrainView
+from zoo.specs.training import SPLITTERS_SEAL
 from zoo.testing.check import require
 from zoo.testing.parameters import default_setting
 
@@ -101,6 +104,28 @@ def _rows(count: int, *, seed: int, scale: float) -> dict[str, list[Any]]:
             values[row] = values[row] if row < len(_EXACT) else None
         values[-1] = None  # one row has no value at all
     return found | {"image": [f"{seed}-{row}.png" for row in range(count)], "t": ["a", "b"] * (count // 2)}
+
+
+def columns_of(
+    numeric: NDArray[np.float64],
+    categorical: NDArray[np.int64] | None = None,
+    categories: tuple[tuple[str, ...], ...] = (),
+) -> CovariateColumns:
+    """Numbers (N, D) named x0, x1, … and codes (N, E) named kind0, … as covariates."""
+    codes = np.empty((len(numeric), 0), dtype=np.int64) if categorical is None else categorical
+    return CovariateColumns(
+        numeric_names=tuple(f"x{place}" for place in range(numeric.shape[1])),
+        numeric=numeric,
+        categorical_names=tuple(f"kind{place}" for place in range(codes.shape[1])),
+        categorical=codes,
+        categories=categories,
+    )
+
+
+def fit_columns(name: str, columns: CovariateColumns, parameters: object, seed: int = 0) -> Any:
+    """What the imputer of covariates of this name learns where these are the training rows."""
+    view = TrainView(SPLITTERS_SEAL, rows=np.arange(len(columns)), statistics={}, covariates=columns)
+    return IMPUTERS["covariates"].get(name).fit(view, parameters, np.random.default_rng(seed))
 
 
 class Trial:
