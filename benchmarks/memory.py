@@ -118,8 +118,9 @@ def extraction(parameters, seed):
 
     from zoo.data.images import Images
     from zoo.data.ingest import pixel_store
+    from zoo.features.digests import weights_digest
     from zoo.features.extract import SHARD_BYTES, SHARD_ROWS, keep
-    from zoo.features.prefix import BATCH, Prefix, Recipe, weights_digest
+    from zoo.features.prefix import BATCH, Prefix, Recipe
 
     torch.manual_seed(seed)
     view, count = network(parameters), parameters["images"]

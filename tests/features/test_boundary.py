@@ -10,7 +10,8 @@ from torch import nn
 
 from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.cut import capture
-from zoo.features.prefix import Prefix, Recipe, normalise, weights_digest
+from zoo.features.digests import weights_digest
+from zoo.features.prefix import Prefix, Recipe, normalise
 from zoo.model.adapt import adapt_input
 from zoo.model.freeze import freeze_parts, named_tensors
 from zoo.model.load import strip

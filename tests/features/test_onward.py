@@ -7,9 +7,10 @@ import torch
 from zoo.data.images import Images
 from zoo.data.ingest import ingest
 from zoo.features.boundary import find_boundary
+from zoo.features.digests import weights_digest
 from zoo.features.extract import keep
 from zoo.features.onward import Earlier, leads_on
-from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.features.prefix import Prefix, Recipe
 from zoo.model.freeze import freeze_parts
 from zoo.model.load import strip
 from zoo.model.view import build_view

@@ -13,8 +13,9 @@ from zoo.features import acceptance, choose
 from zoo.features.acceptance import accept, accept_once, cross_validate
 from zoo.features.boundary import Boundary
 from zoo.features.choose import choose_prefix
+from zoo.features.digests import weights_digest
 from zoo.features.extract import View, keep, missing_rows
-from zoo.features.prefix import DTYPES, Prefix, Recipe, normalise, weights_digest
+from zoo.features.prefix import DTYPES, Prefix, Recipe, normalise
 from zoo.model.load import strip
 from zoo.model.view import build_view
 from zoo.registry import lookup

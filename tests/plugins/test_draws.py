@@ -50,9 +50,8 @@ def test_a_category_is_drawn_by_its_shares():
     train = columns_of(random.normal(size=(ROWS, 1)), codes, (("a", "b"),))
     holed = replace(train, categorical=np.full_like(codes, -1))
     for name, parameters in (("iterative", Iterative()), ("knn", Knn(k=50))):
-        shares = [
-            (drawn(fit_columns(name, train, parameters), holed, draw).categorical == 1).mean() for draw in range(2)
-        ]
+        fitted = fit_columns(name, train, parameters)
+        shares = [(drawn(fitted, holed, draw).categorical == 1).mean() for draw in range(2)]
         assert shares == pytest.approx([codes.mean()] * 2, abs=0.06), name
         assert (fitted.transform(holed).categorical == 0).all(), name
 

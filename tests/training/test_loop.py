@@ -10,8 +10,9 @@ import torch
 import zoo
 from zoo.data.ingest import ingest
 from zoo.errors import ZooError
+from zoo.features.digests import weights_digest
 from zoo.features.extract import keep
-from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.features.prefix import Prefix, Recipe
 from zoo.group import ALONE, Group
 from zoo.model.load import assemble, strip
 from zoo.model.network import TaskHeads

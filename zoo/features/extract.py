@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from zoo.data.store import RowStore
 from zoo.features.memory import check_memory
 from zoo.features.onward import Earlier
 from zoo.features.prefix import Prefix
+from zoo.features.reading import read_ahead, split_rows
 from zoo.group import ALONE, Group
 
 SHARD_ROWS = 4096
@@ -207,11 +207,11 @@ class _Source:
     def parts(self, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """What the prefix gives for rows, in parts, first those that earlier rows lead to."""
         store, ids = self._there(rows)
-        for own in _split(np.flatnonzero(ids >= 0), self.batch):
+        for own in split_rows(np.flatnonzero(ids >= 0), self.batch):
             assert self.earlier is not None  # noqa: S101  else nothing is there
             assert store is not None  # noqa: S101
             yield rows[own], self.prefix.beyond(self.earlier.prefix, store.gather(ids[own]))
-        for own, pixels in _read_ahead(self.images, _split(rows[ids < 0], self.batch), self.prefix.device):
+        for own, pixels in read_ahead(self.images, split_rows(rows[ids < 0], self.batch), self.prefix.device):
             yield own, self.prefix(_shown(self.images, own, pixels, self.view))
 
     def _there(self, rows: NDArray[np.int64]) -> tuple[RowStore | None, NDArray[np.int64]]:
@@ -220,10 +220,6 @@ class _Source:
             return None, np.full(len(rows), -1, dtype=np.int64)
         store = _store(self.earlier.prefix, self.earlier.digest, self.cache, self.view)
         return store, store.find(_addresses(self.images, rows, self.view))
-
-
-def _split(rows: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
-    return np.split(rows, range(batch, len(rows), batch)) if len(rows) else []
 
 
 def _compute(source: _Source, rows: NDArray[np.int64], store: RowStore, progress: Progress | None) -> None:
@@ -245,23 +241,6 @@ def _compute(source: _Source, rows: NDArray[np.int64], store: RowStore, progress
                 store.append(_addresses(source.images, order[:done], source.view), held[:done])
 
 
-def _read_ahead(
-    images: Images, parts: Sequence[NDArray[np.int64]], device: torch.device
-) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Each part's rows and pixels on the device, read while the part before it is computed."""
-
-    def read(rows: NDArray[np.int64]) -> Tensor:
-        pixels = images.pixels(rows)
-        return pixels.pin_memory() if device.type == "cuda" else pixels
-
-    with ThreadPoolExecutor(1, thread_name_prefix="zoo-read") as pool:
-        reading = [pool.submit(read, rows) for rows in parts[:1]]
-        for number, rows in enumerate(parts, 1):
-            pixels = reading.pop().result()
-            reading += [pool.submit(read, later) for later in parts[number : number + 1]]
-            yield rows, pixels.to(device, non_blocking=True)
-
-
 def _shown(images: Images, rows: NDArray[np.int64], pixels: Tensor, view: View | None) -> Tensor:
     """Pixels as a view shows them."""
     return pixels if view is None else view.augmenter(pixels, images.digests[rows], view.number, rows)
@@ -277,7 +256,7 @@ def prefix_parts(
     """What a prefix gives for rows, computed now and not kept: parts (B, *shape) float32 on the CPU."""
     batch = batch or prefix.batch
     done = 0
-    for own, pixels in _read_ahead(images, _split(rows, batch), prefix.device):
+    for own, pixels in read_ahead(images, split_rows(rows, batch), prefix.device):
         # Cloned, because what inference mode makes cannot be saved for a backward pass.
         yield prefix(pixels).float().cpu().clone()
         done += len(own)

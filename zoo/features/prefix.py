@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -20,15 +19,12 @@ from zoo.data.decode import DECODE_VERSION
 from zoo.errors import IntegrityError
 from zoo.features.calls import Run
 from zoo.features.cut import Cut, capture
+from zoo.features.digests import code_of
 from zoo.features.fold import find_foldable, fold
 from zoo.features.fuse import find_fusable, fuse, fuses
 from zoo.features.packing import Packing
 from zoo.features.suffix import Suffix
-from zoo.model.freeze import digest_tensor, named_tensors
 from zoo.model.network import require_width
-from zoo.registry.digest import package_digest
-from zoo.registry.lookup import SOURCES
-from zoo.registry.tables import library_version
 from zoo.specs import BackboneView, InputSpec
 
 PREFIX_VERSION = 1
@@ -72,37 +68,6 @@ def normalise(images: Tensor, spec: InputSpec, dtype: torch.dtype = torch.float3
     mean = torch.tensor(spec.zero, device=images.device).view(1, -1, 1, 1)
     std = torch.tensor(spec.spread, device=images.device).view(1, -1, 1, 1)
     return images.float().sub_(mean).div_(std).to(dtype)
-
-
-def weights_digest(module: nn.Module, without: Collection[str] = ()) -> str:
-    """Hash of every parameter and buffer with its name, those too that are not saved.
-
-    Args:
-        module: the network.
-        without: names of tensors that do not count, because what is computed does not depend on them.
-    """
-    total = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(named_tensors(module).items()):
-        if name not in without:
-            total.update(f"{name}:{digest_tensor(tensor)};".encode())
-    return total.hexdigest()
-
-
-def _code_of(backbone: str) -> dict[str, list[str]]:
-    """By plugin that offers the backbone's source: its version, its code, and its library with the library's version.
-
-    Empty for a network that no plugin offers: then its name and its weights are all that is known.
-    """
-    distribution, _, source = backbone.rpartition("/")[0].rpartition(":")
-    return {
-        f"{plugin.distribution}:{plugin.name}": [
-            plugin.version,
-            package_digest(plugin.module.partition(".")[0], without=record.table),
-            *library_version(record, plugin.distribution),
-        ]
-        for plugin, record in SOURCES.items()
-        if record.name == source and distribution in ("", plugin.distribution)
-    }
 
 
 def _layout_of(recipe: Recipe) -> torch.memory_format:
@@ -290,7 +255,7 @@ class Prefix:
             # The same weights may go through another function: quick GELU, a forward pass of another release.
             "backbone": self.name,
             "versions": {"torch": torch.__version__, "backbone-zoo": version("backbone-zoo")},
-            "code": _code_of(self.name),
+            "code": code_of(self.name),
             "weights": digest,
             "kind": self.kind,
             "mean": self.spec.mean,

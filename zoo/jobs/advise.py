@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
 from zoo.config import AdviseConfig, TrainConfig
 from zoo.data.labels import group_codes
 from zoo.errors import RunError, ZooError
 from zoo.features.boundary import find_boundary
+from zoo.features.digests import weights_digest
 from zoo.features.extract import extract
-from zoo.features.prefix import weights_digest
-from zoo.jobs.job import Job
-from zoo.jobs.outcome import thumbnail_of
+from zoo.jobs.advice_record import NAMES, AdviceData, advice_json, labels_json, pairs_json, thumbnails
 from zoo.jobs.planning import choose
 from zoo.jobs.progress import Reporter
 from zoo.jobs.start import Clock, start_job
 from zoo.metrics.label_errors import FOLDS, Suspect, out_of_sample, require_cleanlab, suspects
-from zoo.metrics.learning_curve import Curve, fit_curve, law_json, need, rank_gains
-from zoo.metrics.near_duplicates import Duplicates, near_duplicates
+from zoo.metrics.learning_curve import Curve, fit_curve
+from zoo.metrics.near_duplicates import near_duplicates
 from zoo.metrics.subsets import MIN_ORDERS, MIN_SIZES, measure, too_few
 from zoo.model.freeze import freeze_parts
 from zoo.registry.near import suggest
-from zoo.report.advise_page import SHOWN, render_advice
+from zoo.report.advise_page import render_advice
 from zoo.run.files import to_json, write_whole
-
-FORMAT = 1
-
-MORE = 100
-"""New images whose gain is named."""
-
-NAMES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,31 +40,6 @@ class Advice:
 
     folder: Path
     found: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Data:
-    """Features of every usable row, and what is known of it; arrays have a row for each.
-
-    Attributes:
-        rows: positions in the table.
-        codes: of the first target's classes, -1 where unknown.
-        splits: `train`, `val` or `test`.
-    """
-
-    job: Job
-    features: Tensor
-    rows: NDArray[np.int64]
-    codes: NDArray[np.int64]
-    splits: NDArray[np.str_]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.job.data.tasks[0].classes
-
-    def known(self, *names: str) -> NDArray[np.int64]:
-        """Places of labelled rows of these splits."""
-        return np.flatnonzero(np.isin(self.splits, names) & (self.codes >= 0))
 
 
 def advise(data: str | Path, *, backbone: str, out: str | Path = "runs/advise", **options: Any) -> Advice:
@@ -104,10 +69,10 @@ def run_advice(config: AdviseConfig, reporter: Reporter) -> Advice:
     curves, refused = _curves(config, data, reporter)
     twins = near_duplicates(data.features, data.job.data.images.digests[data.rows], config.duplicates)
     wrong, left_out = _suspects(config, data, reporter)
-    found = _json(config, data, curves, refused)
-    found["duplicates"] = _pairs_json(config, data, twins)
-    found["labels"] = _labels_json(config, data, wrong, left_out)
-    page = render_advice(found, curves, _thumbnails(found, data))
+    found = advice_json(config, data, curves, refused)
+    found["duplicates"] = pairs_json(config, data, twins)
+    found["labels"] = labels_json(config, data, wrong, left_out)
+    page = render_advice(found, curves, thumbnails(found, data))
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         write_whole(config.out / "advise.json", to_json(found))
@@ -128,7 +93,7 @@ def _check(config: AdviseConfig) -> None:
         require_cleanlab()
 
 
-def _features(config: AdviseConfig, reporter: Reporter) -> _Data:
+def _features(config: AdviseConfig, reporter: Reporter) -> AdviceData:
     """Features of all rows of the splits, from the cache that `zoo train --freeze head` uses."""
     shared = {field.name for field in fields(TrainConfig)} & {field.name for field in fields(AdviseConfig)}
     given = {name: getattr(config, name) for name in shared - {"target"}}
@@ -149,10 +114,10 @@ def _features(config: AdviseConfig, reporter: Reporter) -> _Data:
         features = extract(chosen.prefix, images, rows, digest=digest, cache=job.cache, progress=progress).float()
     held = job.data.targets[job.data.tasks[0].name]
     codes = np.where(held.mask.numpy(), held.value.numpy(), -1)[rows]
-    return _Data(job=job, features=features, rows=rows, codes=codes, splits=names)
+    return AdviceData(job=job, features=features, rows=rows, codes=codes, splits=names)
 
 
-def _curves(config: AdviseConfig, data: _Data, reporter: Reporter) -> tuple[dict[str, Curve], dict[str, str]]:
+def _curves(config: AdviseConfig, data: AdviceData, reporter: Reporter) -> tuple[dict[str, Curve], dict[str, str]]:
     """The curve of each class that has the rows for it, and why the others have none; test rows are not touched."""
     features = data.features.numpy()
     train, val = data.known("train"), data.known("val")
@@ -173,7 +138,7 @@ def _curves(config: AdviseConfig, data: _Data, reporter: Reporter) -> tuple[dict
     return {data.classes[code]: fit_curve(own, config.seed) for code, own in measured.items()}, why
 
 
-def _suspects(config: AdviseConfig, data: _Data, reporter: Reporter) -> tuple[tuple[Suspect, ...], list[str]]:
+def _suspects(config: AdviseConfig, data: AdviceData, reporter: Reporter) -> tuple[tuple[Suspect, ...], list[str]]:
     """Doubtful labels of training and validation rows, and classes too small to be judged."""
     if not config.labels:
         return (), []
@@ -199,111 +164,3 @@ def _suspects(config: AdviseConfig, data: _Data, reporter: Reporter) -> tuple[tu
         for each in suspects(codes, probabilities)
     )
     return found, [name for name, count in zip(data.classes, counts, strict=True) if count < FOLDS]
-
-
-def _json(config: AdviseConfig, data: _Data, curves: Mapping[str, Curve], refused: Mapping[str, str]) -> dict[str, Any]:
-    gains = rank_gains(curves, MORE)
-    prepared = data.job.data
-    return {
-        "format": FORMAT,
-        "backbone": data.job.model.view.name,
-        "weights": data.job.model.view.weights,
-        "data": prepared.table.name,
-        "target": prepared.tasks[0].name,
-        "rows": {name: int((data.splits == name).sum()) for name in NAMES},
-        "split": prepared.splits.how,
-        "notes": [*prepared.table.notes, *prepared.warnings],
-        "seed": config.seed,
-        "orders": config.orders,
-        "per_class": config.per_class,
-        "target_recall": config.target_recall,
-        "more": MORE,
-        "classes": {name: _class_json(curves[name], config, asdict(gain)) for name, gain in gains.items()},
-        "refused": dict(refused),
-        "advice": _sentence(curves, gains),
-    }
-
-
-def _class_json(curve: Curve, config: AdviseConfig, gain: Mapping[str, float]) -> dict[str, Any]:
-    """A class in `advise.json`; `others` is how the mean recall of the others moves from the half to all rows."""
-    middle = len(curve.measured.sizes) - 2
-    others = curve.measured.others.mean(axis=1)
-    moved = float(others[-1] - others[middle])
-    return {
-        "sizes": list(curve.measured.sizes),
-        "recalls": curve.recalls.tolist(),
-        "validation_rows": curve.measured.found.shape[2],
-        "recall": curve.recall,
-        "law": law_json(curve),
-        "missed": dict(zip(("value", "low", "high"), curve.missed, strict=True)),
-        "held": curve.held,
-        "gain": dict(gain),
-        "need": asdict(need(curve, config.target_recall)),
-        "others": {"from_rows": curve.measured.sizes[middle], "recall": moved if np.isfinite(moved) else None},
-    }
-
-
-def _sentence(curves: Mapping[str, Curve], gains: Mapping[str, Any]) -> str:
-    """Which class to collect first, or that the data do not say."""
-    name, gain = next(iter(gains.items()))
-    interval = f"{gain.low:.3f} to {gain.high:.3f}"
-    said = f"{MORE} more images of {name} raise its recall by about {gain.recall:.3f} ({interval})"
-    if not curves[name].held:
-        return f"Which class gains most cannot be said: by the curves {said}, but that curve failed its own test."
-    if gain.low < 0.005:
-        return f"No class clearly gains from {MORE} more images; the most by the curves: {said}."
-    if len(curves) == 1:
-        return f"{said}; no other class has a curve."
-    if gain.first < 0.8:
-        second = list(gains)[1]
-        doubt = f"whether {second} gains more cannot be said"
-        return f"{said}; {doubt}: {name} is first in {gain.first:.0%} of the resamples."
-    return f"{said}, more than any other class in {gain.first:.0%} of the resamples."
-
-
-def _place(data: _Data, place: int) -> dict[str, Any]:
-    table, code = data.job.data.table, int(data.codes[place])
-    return {
-        "row": int(data.rows[place]),
-        "image": table.frame[table.roles.image][int(data.rows[place])],
-        "split": str(data.splits[place]),
-        "label": data.classes[code] if code >= 0 else None,
-    }
-
-
-def _pairs_json(config: AdviseConfig, data: _Data, twins: Duplicates) -> dict[str, Any]:
-    """Pairs by kind: across splits first, whatever their labels; then inside a class, and between classes."""
-    kinds: dict[str, list[dict[str, Any]]] = {"across splits": [], "inside one class": [], "between classes": []}
-    for pair in twins.pairs:
-        one, other = _place(data, pair.first), _place(data, pair.second)
-        kind = "inside one class" if one["label"] == other["label"] else "between classes"
-        if one["split"] != other["split"]:
-            kind = "across splits"
-        kinds[kind].append({"first": one, "second": other, "cosine": pair.cosine, "exact": pair.exact})
-    return {"cosine": config.duplicates, "total": twins.total, "kept": len(twins.pairs), "pairs": kinds}
-
-
-def _labels_json(config: AdviseConfig, data: _Data, wrong: tuple[Suspect, ...], left_out: list[str]) -> dict[str, Any]:
-    rows = [
-        {
-            **_place(data, each.row),
-            "suggested": data.classes[each.suggested],
-            "of_given": each.of_given,
-            "of_suggested": each.of_suggested,
-        }
-        for each in wrong
-    ]
-    return {"looked": config.labels, "judged": len(data.known("train", "val")), "too_few": left_out, "rows": rows}
-
-
-def _thumbnails(found: Mapping[str, Any], data: _Data) -> dict[int, bytes]:
-    """Small pictures of the rows that the page shows, by row."""
-    shown = [
-        pair[side]
-        for pairs in found["duplicates"]["pairs"].values()
-        for pair in pairs[:SHOWN]
-        for side in ("first", "second")
-    ]
-    rows = sorted({each["row"] for each in (*shown, *found["labels"]["rows"][:SHOWN])})
-    images = data.job.data.images
-    return {row: thumbnail_of(images.pixels(np.array([row]))[0], images.spec) for row in rows}

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from zoo.features.boundary import find_boundary
+from zoo.features.digests import weights_digest
 from zoo.features.extract import Kept, keep
 from zoo.features.onward import Earlier, leads_on
-from zoo.features.prefix import Prefix, weights_digest
+from zoo.features.prefix import Prefix
 from zoo.jobs.amounts import kept_views, plain_rows
 from zoo.jobs.job import Job
 from zoo.jobs.planning import Plan, make_plan

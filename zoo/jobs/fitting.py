@@ -13,7 +13,8 @@ import torch
 
 from zoo.features.boundary import Boundary
 from zoo.features.choose import Decision
-from zoo.features.prefix import Recipe, weights_digest
+from zoo.features.digests import weights_digest
+from zoo.features.prefix import Recipe
 from zoo.jobs.ahead import keep_ahead, plan_ahead
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.interval import data_of, train_interval

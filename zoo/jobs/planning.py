@@ -14,9 +14,10 @@ from torch import Tensor
 from zoo.features.boundary import Boundary, find_boundary
 from zoo.features.choose import PROBE_BATCH, Chosen, Decision, choose_prefix
 from zoo.features.compiled import said, try_compiling
+from zoo.features.digests import weights_digest
 from zoo.features.extract import extract, prefix_features
 from zoo.features.plan import MEMORY_SHARE, MODES, Alternative, Basis, Mode, Seconds, Size, alternatives
-from zoo.features.prefix import Prefix, Recipe, weights_digest
+from zoo.features.prefix import Prefix, Recipe
 from zoo.jobs.amounts import room_of, size_of
 from zoo.jobs.job import Job
 from zoo.jobs.measuring import measure

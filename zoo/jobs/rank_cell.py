@@ -16,8 +16,8 @@ from zoo.data.labels import group_codes
 from zoo.data.splits import Splits
 from zoo.errors import DataError
 from zoo.features.boundary import find_boundary
+from zoo.features.digests import weights_digest
 from zoo.features.extract import keep
-from zoo.features.prefix import weights_digest
 from zoo.jobs.costs import planned_costs
 from zoo.jobs.feeding import inputs_of, standardise
 from zoo.jobs.interval import data_of

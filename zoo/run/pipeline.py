@@ -16,8 +16,9 @@ from torch import Tensor
 from zoo.data.images import Images
 from zoo.data.label_sets import predicted_sets
 from zoo.data.table import Table
+from zoo.features.digests import weights_digest
 from zoo.features.extract import extract, prefix_features
-from zoo.features.prefix import Prefix, weights_digest
+from zoo.features.prefix import Prefix
 from zoo.metrics.predictions import THRESHOLD, predicted_ranks, predictions_of
 from zoo.run.artifact import Artifact
 from zoo.run.covariates import Covariates

@@ -2,6 +2,7 @@
 
 from zoo.specs.adapters import Lora, adapted_names, adapter_size, is_adapter, plain_name
 from zoo.specs.binding import NoParameters, bind, parameters_of
+from zoo.specs.blocks import block_depths, block_modules
 from zoo.specs.datasets import DatasetRecord, DatasetTable, Roles
 from zoo.specs.generators import FittedGenerator, GeneratorRecord
 from zoo.specs.grammar import Argument, Call, parse_assignment, parse_options, parse_terms
@@ -10,7 +11,7 @@ from zoo.specs.images import ImageRows, TrainImages
 from zoo.specs.kinds import TargetKind, parse_kinds
 from zoo.specs.phases import Phase, Timeline
 from zoo.specs.plans import EXCLUSIVE_SLOTS, Plan, Tail
-from zoo.specs.policies import FreezePolicy, block_depths, block_modules, parse_policy
+from zoo.specs.policies import FreezePolicy, parse_policy
 from zoo.specs.records import (
     API_VERSION,
     BackboneEntry,

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,8 +24,8 @@ from zoo.training.average import Average
 from zoo.training.checkpoint import Keeper, Position, state_of
 from zoo.training.finite import refuse_non_finite
 from zoo.training.first_step import FirstStep
-from zoo.training.losses import total_loss
-from zoo.training.mixing import Mixer, mixed, moved_on
+from zoo.training.mixed_loss import known_labels, mixed_loss
+from zoo.training.mixing import Mixer
 from zoo.training.optimiser import begin_phase, build_optimiser
 from zoo.training.order import order_of, steps_of
 from zoo.training.schedule import Schedule
@@ -222,7 +221,9 @@ class Trainer:
 
     def _step(self, parts: Sequence[Tensor], given: Given) -> Tensor:
         """One step of the optimiser over all its batches; returns their mean loss, without the penalty."""
-        known, group, rates = self._known(parts), self.settings.group, self.settings.rates
+        group, rates = self.settings.group, self.settings.rates
+        alone = len(parts) == 1 and group.size == 1 and self.heads.log_variances is None
+        known = None if alone else known_labels(self.data.targets, self.tasks, parts)
         total = torch.zeros((), device=self.settings.device)
         for number, (rows, inputs) in enumerate(itertools.islice(given, len(parts))):
             with self.shared.apart() if number < len(parts) - 1 else nullcontext():
@@ -249,32 +250,10 @@ class Trainer:
             self.average.update()
         return total
 
-    def _known(self, parts: Sequence[Tensor]) -> dict[str, float] | None:
-        """How many labels the batches of one step have, by task: what each of their sums is divided by."""
-        if len(parts) == 1 and self.settings.group.size == 1 and self.heads.log_variances is None:
-            return None
-        rows = torch.cat(list(parts))
-        return {task.name: float(self.data.targets[task.name].mask[rows].sum()) for task in self.tasks}
-
     def _loss(self, batch: Batch, known: Mapping[str, float] | None) -> Tensor:
-        share = 1.0
-        if self.mixer:
-            images, share = self.mixer(batch.inputs[0])
-            beside = batch.covariates
-            if beside is not None:
-                beside = share * beside + (1 - share) * beside.roll(1, 0)
-            batch = replace(batch, inputs=(images,), covariates=beside)
-        for name, answer in self.answers.items():
-            if answer.mixer is not None:
-                batch = mixed(batch, name, answer.mixer)
-        logits = self._forward(batch)
         weights = weights_of(self.heads, self.settings.task_weights)
         options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known, "weights": weights}
-        loss = total_loss(logits, batch.targets, self.tasks, self.answers, **options)
-        if share < 1:
-            moved = {name: moved_on(target) for name, target in batch.targets.items()}
-            loss = share * loss + (1 - share) * total_loss(logits, moved, self.tasks, self.answers, **options)
-        return loss
+        return mixed_loss(batch, self._forward, self.tasks, self.answers, self.mixer, **options)
 
     def _batch(self, rows: Tensor, inputs: tuple[Tensor, ...], covariates: Tensor | None) -> Batch:
         device, data = self.settings.device, self.data
