@@ -6,7 +6,7 @@ import torch
 from zoo.errors import OptionError
 from zoo.model.view import build_view
 from zoo.specs import block_modules, parse_policy
-from zoo.specs.policies import _blocks
+from zoo.specs.blocks import blocks_of
 
 
 def view_of(name):
@@ -106,7 +106,7 @@ def test_depth_counts_blocks_and_leaves_them_whole(name, blocks):
     found = [parse_policy(f"depth({share / 100})").select(view) for share in range(10, 95, 5)]
     sizes = [len(each.parameters) for each in found]
     assert sizes == sorted(sizes, reverse=True)
-    pieces = [own for _, own in _blocks(view)]
+    pieces = [own for _, own in blocks_of(view)]
     assert blocks <= len(pieces) <= blocks + 10
     assert {name for own in pieces for name in own} == everything(view)
     assert sum(map(len, pieces)) == len(everything(view))
@@ -115,7 +115,7 @@ def test_depth_counts_blocks_and_leaves_them_whole(name, blocks):
 def test_a_stage_that_is_called_as_a_module_is_no_block():
     """Position embeddings of the root belong to stage2; the module of that name holds blocks, and not them."""
     view = view_of("timm/visformer_tiny")
-    assert ("stage2", ("pos_embed2",)) in list(_blocks(view))
+    assert ("stage2", ("pos_embed2",)) in list(blocks_of(view))
     found = block_modules(view)
     assert "stage2" not in found
     assert {"patch_embed2", "stage2.0"} <= found.keys()
