@@ -43,7 +43,7 @@ def expected_checks():
         "a backbone": backbones.CHECKS,
         "a head": heads.CHECKS,
         "a strategy": {**strategies.CHECKS, **strategies.SLOT_CHECKS},
-        "an imputer of covariates": imputers.CHECKS,
+        "an imputer of covariates": {**imputers.CHECKS, **imputers.DRAWING},
         "an imputer of pixels or channels": image_imputers.CHECKS,
         "a generator": generators.CHECKS,
         "a data set": datasets.CHECKS,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _gaussian(
+def _fit_gaussian(
     features: Tensor, labels: Tensor, classes: int, parameters: Gaussian, generator: torch.Generator
 ) -> FittedGenerator:
     from zoo_generators._gaussian import fit_gaussian
@@ -22,7 +22,7 @@ def _gaussian(
     return fit_gaussian(features, labels, classes, parameters, generator)
 
 
-def _vae(
+def _fit_vae(
     features: Tensor, labels: Tensor, classes: int, parameters: Vae, generator: torch.Generator
 ) -> FittedGenerator:
     from zoo_generators._vae import fit_vae
@@ -30,7 +30,7 @@ def _vae(
     return fit_vae(features, labels, classes, parameters, generator)
 
 
-def _gan(
+def _fit_gan(
     features: Tensor, labels: Tensor, classes: int, parameters: Gan, generator: torch.Generator
 ) -> FittedGenerator:
     from zoo_generators._gan import fit_gan
@@ -38,7 +38,7 @@ def _gan(
     return fit_gan(features, labels, classes, parameters, generator)
 
 
-def _diffusion(
+def _fit_diffusion(
     pictures: Tensor, labels: Tensor, classes: int, parameters: Diffusion, generator: torch.Generator
 ) -> FittedGenerator:
     from zoo_generators._diffusion import fit_diffusion
@@ -51,25 +51,25 @@ def zoo_generators() -> Iterable[GeneratorRecord]:
     """The generators of this plugin."""
     yield GeneratorRecord(
         name="gaussian",
-        fit=_gaussian,
+        fit=_fit_gaussian,
         parameters=Gaussian,
         summary="a normal distribution for each class, its covariance shrunk (Ledoit & Wolf 2004)",
     )
     yield GeneratorRecord(
         name="vae",
-        fit=_vae,
+        fit=_fit_vae,
         parameters=Vae,
         summary="a conditional variational autoencoder (Kingma & Welling 2014; Sohn 2015)",
     )
     yield GeneratorRecord(
         name="gan",
-        fit=_gan,
+        fit=_fit_gan,
         parameters=Gan,
         summary="a conditional Wasserstein GAN with gradient penalty (Gulrajani 2017)",
     )
     yield GeneratorRecord(
         name="diffusion",
-        fit=_diffusion,
+        fit=_fit_diffusion,
         makes="images",
         parameters=Diffusion,
         summary="small pictures by a conditional diffusion model (Ho, Jain & Abbeel 2020)",

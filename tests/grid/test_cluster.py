@@ -70,6 +70,7 @@ def test_a_worker_that_is_killed_costs_no_row(cluster, tasks, tmp_path, request)
 def test_a_ranking_is_computed_by_the_cluster(cluster, shape_folder, tmp_path, monkeypatch):
     options = {"backbones": ("torchvision/squeezenet1_1", "torchvision/shufflenet_v2_x0_5"), "weights": "none"}
     more = {"size": 64, "folds": 2, "device": "cpu", "ray": cluster.address}
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)  # whatever tests before this one have set
     data = shape_folder(16, 16)
     there = zoo.rank(data, out=tmp_path / "there", **options, **more)
     here = zoo.rank(data, out=tmp_path / "here", **options, **{**more, "ray": None})
@@ -77,6 +78,11 @@ def test_a_ranking_is_computed_by_the_cluster(cluster, shape_folder, tmp_path, m
     scores = [{row["backbone"]: row["probe"] for row in each.rows} for each in (there, here)]
     assert len(scores[0]) == 2
     assert scores[0] == scores[1]
+
+
+def test_what_no_machine_can_compute_is_refused(cluster, tasks, tmp_path):
+    with pytest.raises(ZooError, match="no machine of the Ray cluster has 3 processors and 0 GPUs"):
+        run_grid(cells(tasks, "slow"), tmp_path / "rows.jsonl", ray=cluster.address, limits=Limits(threads=3))
 
 
 def test_an_address_without_a_cluster_is_told(tmp_path, tasks, monkeypatch):

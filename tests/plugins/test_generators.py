@@ -1,8 +1,11 @@
 """Generators of features, and the strategy that fills classes up with what they draw."""
 
+import importlib
+
 import pytest
 import torch
 
+import zoo_generators
 from zoo.errors import OptionError, PluginError, ZooError
 from zoo.registry.lookup import GENERATORS, STRATEGIES
 from zoo.specs import ClassStatistics, GeneratorRecord, Target, Task, bind, parse_options
@@ -37,6 +40,13 @@ def target_of(labels, weight=None):
 def test_four_are_offered():
     assert set(NAMES) <= set(GENERATORS.names())
     assert "synthetic" in STRATEGIES.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_records_are_the_same_after_what_computes_was_imported(name):
+    importlib.import_module(f"zoo_generators._{name}")  # as a name of the package it must hide nothing
+    [record] = [each for each in zoo_generators.zoo_generators() if each.name == name]
+    assert callable(record.fit)
 
 
 def test_a_gaussian_has_the_mean_and_the_covariance_of_its_rows():

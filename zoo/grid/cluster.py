@@ -31,6 +31,8 @@ class Cluster:
 
     Raises:
         ZooError: Ray is not installed, or there is no cluster at this address.
+
+    No machine that has the processors and the GPUs which a process takes is a `ZooError` when cells are begun.
     """
 
     def __init__(self, address: str, limits: Limits, preload: Sequence[str], devices: int = 0) -> None:
@@ -39,7 +41,7 @@ class Cluster:
             import ray
         except ImportError:
             raise ZooError('--ray needs the package ray: pip install "backbone-zoo[ray]"') from None
-        self._ray, self._limits, self._preload = ray, limits, tuple(preload)
+        self._ray, self._limits, self._preload, self._devices = ray, limits, tuple(preload), devices
         self._running: dict[Any, _Task] = {}
         self._joined = not ray.is_initialized()
         if self._joined:
@@ -63,10 +65,22 @@ class Cluster:
 
     def begin(self, task: _Task) -> None:
         """Let the cluster compute what is left of a task."""
+        self._refuse_what_none_can()
         content = json.dumps([asdict(cell) for cell in task.left])
         self._running.pop(task.reference, None)
         task.reference, task.tries = self._task.remote(content, asdict(self._limits), self._preload), task.tries + 1
         self._running[task.reference] = task
+
+    def _refuse_what_none_can(self) -> None:
+        """Ray would wait for such a machine for ever, and say nothing."""
+        alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        wanted = {"CPU": float(self._limits.threads), "GPU": float(self._devices)}
+        if not any(all(own.get(name, 0.0) >= count for name, count in wanted.items()) for own in alive):
+            most = max((own.get("CPU", 0.0) for own in alive), default=0.0)
+            raise ZooError(
+                f"no machine of the Ray cluster has {wanted['CPU']:g} processors and {wanted['GPU']:g} GPUs for a "
+                f"process, the largest has {most:g} processors; ask for fewer threads (OMP_NUM_THREADS, or --threads)"
+            )
 
     def wait(self) -> None:
         """Until a task ends, a tick at most."""

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -251,9 +251,9 @@ class Trainer:
         return total
 
     def _loss(self, batch: Batch, known: Mapping[str, float] | None) -> Tensor:
-        weights = weights_of(self.heads, self.settings.task_weights)
-        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known, "weights": weights}
-        return mixed_loss(batch, self._forward, self.tasks, self.answers, self.mixer, **options)
+        options: dict[str, Any] = {"smoothing": self.settings.smoothing, "known_rows": known}
+        weights = partial(weights_of, self.heads, self.settings.task_weights)
+        return mixed_loss(batch, self._forward, self.tasks, self.answers, self.mixer, weights, **options)
 
     def _batch(self, rows: Tensor, inputs: tuple[Tensor, ...], covariates: Tensor | None) -> Batch:
         device, data = self.settings.device, self.data

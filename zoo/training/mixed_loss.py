@@ -27,6 +27,7 @@ def mixed_loss(
     tasks: tuple[Task, ...],
     answers: Mapping[str, Answer],
     mixer: Mixer | None,
+    weights: Callable[[], Mapping[str, Tensor | float]],
     **options: Any,
 ) -> Tensor:
     """The loss of a batch as it passes.
@@ -37,7 +38,9 @@ def mixed_loss(
         tasks: in the order of the heads.
         answers: to imbalance, by task.
         mixer: of `--mixup` and `--cutmix`, or None.
-        options: of `zoo.training.losses.total_loss`.
+        weights: gives the factors on the losses of the tasks; asked after the batch has passed, because while it does
+            what is divided among processes is gathered.
+        options: further ones of `zoo.training.losses.total_loss`.
     """
     share = 1.0
     if mixer:
@@ -50,6 +53,7 @@ def mixed_loss(
         if answer.mixer is not None:
             batch = mixed(batch, name, answer.mixer)
     logits = forward(batch)
+    options["weights"] = weights()
     loss = total_loss(logits, batch.targets, tasks, answers, **options)
     if share < 1:
         moved = {name: moved_on(target) for name, target in batch.targets.items()}
