@@ -277,7 +277,9 @@ def test_a_deterministic_run_measures_nothing_and_is_the_same_again(shape_folder
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_measured_run_is_planned_the_same_way_again(shape_folder, tmp_path, monkeypatch):
+def test_a_measured_run_is_planned_the_same_way_again(shape_folder, tmp_path, monkeypatch, way):
+    """What was measured is read again; the way is asked for, since on so small a network the clock decides it."""
+    way("cached")
     monkeypatch.setattr("zoo.jobs.measuring.WORTH_MEASURING", 1)
     data = shape_folder(16, 16)
     ran = [train(data, tmp_path / name, precision="auto") for name in ("first", "second")]
