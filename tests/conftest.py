@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 
 # Threads of the tests' maths: two cores are there, shared by the processes that run tests; more only fight over them.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# A process that runs tests for another inherits what that one has set, so that here the number is not only a default.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from pathlib import Path
 

@@ -36,7 +36,7 @@ class Vae:
 
     latent: int = 16
     width: int = 256
-    epochs: int = field(default=100, metadata={"trial": 40, "examples": (2, 3)})
+    epochs: int = field(default=100, metadata={"trial": 40, "brief": 2, "examples": (2, 3)})
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Gan:
 
     noise: int = 64
     width: int = 256
-    steps: int = field(default=120, metadata={"examples": (2, 3)})
+    steps: int = field(default=120, metadata={"brief": 2, "examples": (2, 3)})
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -79,11 +79,11 @@ class Diffusion:
 
     side: int = field(default=32, metadata={"trial": 4, "examples": (8,)})
     width: int = field(default=16, metadata={"trial": 8, "examples": (8, 16)})
-    steps: int = field(default=1000, metadata={"trial": 150, "examples": (2, 3)})
+    steps: int = field(default=1000, metadata={"trial": 60, "brief": 2, "examples": (2, 3)})
     batch: int = field(default=64, metadata={"trial": 32, "examples": (8, 16)})
     draws: int = field(default=25, metadata={"trial": 8, "examples": (2, 3)})
-    lr: float = field(default=1e-3, metadata={"trial": 3e-3})
-    ema: float = field(default=0.995, metadata={"trial": 0.9})
+    lr: float = field(default=1e-3, metadata={"trial": 1e-2})
+    ema: float = field(default=0.995, metadata={"trial": 0.8})
 
     def __post_init__(self) -> None:
         _positive(side=self.side, width=self.width, steps=self.steps, batch=self.batch, draws=self.draws, lr=self.lr)

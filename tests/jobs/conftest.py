@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from markupsafe import Markup
 from PIL import Image
 
 from zoo.registry import catalogue, plugins
@@ -43,6 +44,13 @@ def tiny(monkeypatch):
     known = catalogue.Catalogue(rows=tuple(rows))
     monkeypatch.setattr("zoo.registry.lookup.load_plugins", lambda: (*loaded, extra))
     monkeypatch.setattr("zoo.model.view.catalogue", lambda: known)
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(request, monkeypatch):
+    """Curves in reports are drawn where a test is marked `pictures`; elsewhere they would take half of a small run."""
+    if "pictures" not in request.keywords:
+        monkeypatch.setattr("zoo.report.pictures.svg", lambda figure: Markup('<svg class="curves"></svg>'))
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ def train(data, out, **options):
     return zoo.train(data, out=out, **{**BASE, **options})
 
 
+@pytest.mark.pictures
 def test_targets_of_every_kind_train_together_and_are_predicted_as_they_were_scored(table, tmp_path):
     out = tmp_path / "run"
     result = train(table, out, task=KINDS, target=("shape",), epochs=20)

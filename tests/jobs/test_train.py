@@ -34,10 +34,12 @@ def train(data, out, **options):
     return zoo.train(data, out=out, **fields)
 
 
+@pytest.mark.pictures
 def test_a_folder_becomes_a_run_that_predicts_and_evaluates(shape_folder, tmp_path):
     data, out = shape_folder(), tmp_path / "runs" / "first"
     result = train(data, out, imbalance=("class-weights",))
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    assert (out / "report.html").read_text().count('<g id="line2d') > 20  # curves, and the ticks of their axes
     run = json.loads((out / "run.json").read_text())
     assert run["freeze"]["verified"].endswith("are bit for bit what they were before training")
     assert run["data"]["splits"]["train"] + run["data"]["splits"]["val"] + run["data"]["splits"]["test"] == 60

@@ -136,6 +136,27 @@ def test_the_default_setting_fills_what_has_no_default_with_accepted_values():
     reaches(Required, "flag", lambda parameters: parameters.flag)
 
 
+def test_a_brief_setting_is_tried_first_where_nothing_need_be_learned_and_the_trial_after_it():
+    @dataclass(frozen=True, kw_only=True)
+    class Learned:
+        steps: int = field(default=3000, metadata={"trial": 200, "brief": 3})
+        rate: float = 0.1
+        late: float = 0.5
+
+    assert default_setting(Learned) == Learned(steps=200)
+    assert default_setting(Learned, brief=True) == Learned(steps=3)
+    built = []
+
+    def build(parameters):
+        built.append(parameters.steps)
+        return (parameters.rate, parameters.late if parameters.steps > 100 else None)
+
+    reaches(Learned, "rate", build)
+    assert set(built) == {3}
+    reaches(Learned, "late", build)
+    assert built[-1] == 200
+
+
 def test_a_setting_that_cannot_be_found_is_said():
     @dataclass
     class Text:

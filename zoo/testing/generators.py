@@ -74,7 +74,8 @@ def _drawn(record: GeneratorRecord, parameters: object, seed: int = 0) -> Any:
 
 def gives_rows(record: GeneratorRecord) -> None:
     """As many rows as are asked for, float32, finite, one and many, of each class that has rows."""
-    fitted, shape = _fit(record), _sample(record, default_setting(record.parameters))[0].shape[1:]
+    brief = default_setting(record.parameters, brief=True)
+    fitted, shape = _fit(record, brief), _sample(record, brief)[0].shape[1:]
     for label in range(len(COUNTS)):
         for count in (1, 37):
             found = fitted.sample(label, count, torch.Generator().manual_seed(1))
@@ -110,7 +111,7 @@ def gives_different_rows(record: GeneratorRecord) -> None:
 
 def leaves_rows_alone(record: GeneratorRecord) -> None:
     """Learning changes neither the features nor the labels."""
-    parameters = default_setting(record.parameters)
+    parameters = default_setting(record.parameters, brief=True)
     features, labels = _sample(record, parameters)
     before = fingerprint((features, labels))
     record.fit(features, labels, CLASSES, parameters, torch.Generator().manual_seed(0))
@@ -119,7 +120,7 @@ def leaves_rows_alone(record: GeneratorRecord) -> None:
 
 def draws_from_the_generator(record: GeneratorRecord) -> None:
     """All randomness comes from the generators that it is given; no setting of the process changes."""
-    check_draws(lambda: _drawn(record, default_setting(record.parameters)))
+    check_draws(lambda: _drawn(record, default_setting(record.parameters, brief=True)))
 
 
 CHECKS: dict[str, Callable[[GeneratorRecord], None]] = {

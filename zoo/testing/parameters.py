@@ -7,7 +7,9 @@ states some::
 
 Where a default would make every check slow, as long training does, the author states what the checks take instead::
 
-    steps: int = field(default=3000, metadata={"trial": 200})
+    steps: int = field(default=3000, metadata={"trial": 200, "brief": 3})
+
+A brief one serves where nothing need be learned: whether another parameter matters, whether input is left alone.
 """
 
 from __future__ import annotations
@@ -101,10 +103,14 @@ def reaches(cls: type, name: str, build: Callable[[Any], object]) -> None:
     require(False, f"{name} changes nothing: {same} give the same. Use it or drop it; if others matter, {HOW_TO_STATE}")
 
 
-def default_setting(cls: type) -> Any:
+def default_setting(cls: type, *, brief: bool = False) -> Any:
     """The parameters that a bare name stands for, or what is stated for trials of them.
 
     What has no default takes the first values that are accepted.
+
+    Args:
+        cls: the dataclass of the parameters.
+        brief: whether nothing need be learned.
 
     Raises:
         NotApplicable: no acceptable values are known.
@@ -113,17 +119,19 @@ def default_setting(cls: type) -> Any:
     refusal = "no value of them is known"
     for values in itertools.islice(itertools.product(*(_values(cls, name) for name in required)), MOST_BUILDS):
         try:
-            return cls(**_trial(cls), **dict(zip(required, values, strict=True)))
+            return cls(**_trial(cls, brief=brief), **dict(zip(required, values, strict=True)))
         except ValueError as error:
             refusal = str(error)
     what = f"parameters {', '.join(required)} have no default" if required else "the defaults are refused"
     raise NotApplicable(f"{what}: {refusal}; {HOW_TO_STATE}")
 
 
-def _trial(cls: type) -> dict[str, Any]:
+def _trial(cls: type, *, brief: bool = False) -> dict[str, Any]:
     """What the author states for trials, by name of the parameter."""
-    fields = dataclasses.fields(cls)
-    return {field.name: field.metadata["trial"] for field in fields if field.init and "trial" in field.metadata}
+    words = ("brief", "trial") if brief else ("trial",)
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    stated = {field.name: [field.metadata[word] for word in words if word in field.metadata] for field in fields}
+    return {name: values[0] for name, values in stated.items() if values}
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:
@@ -169,13 +177,16 @@ def _guesses(option: Any, near: Any) -> tuple[Any, ...]:
 
 
 def _settings_beside(cls: type, name: str) -> Iterator[dict[str, Any]]:
-    """Values of the other parameters: the defaults, then one at another value, then two of the switches."""
+    """Values of the other parameters: brief ones, the defaults, then one at another value, then two of the switches."""
     others = [field for field in dataclasses.fields(cls) if field.init and field.name != name]
     required = {field.name: _values(cls, field.name)[:1] for field in others if not _has_default(field)}
     if not all(required.values()):
         return
     base = {other: value for other, value in _trial(cls).items() if other != name}
     base |= {other: values[0] for other, values in required.items()}
+    brief = {**base, **{other: value for other, value in _trial(cls, brief=True).items() if other != name}}
+    if brief != base:
+        yield brief
     yield base
     for field in others:
         on_or_off = _switch_values(cls, field)
