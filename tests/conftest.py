@@ -65,6 +65,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "zoo-cache"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files marked `long` begin first, so that at the end no process waits for another."""
+    items.sort(key=lambda item: "long" not in item.keywords)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if "gpu" in item.keywords:
         import torch

@@ -16,6 +16,8 @@ from zoo.registry.tables import own_table, read_table
 from zoo.testing.backbones import CHECKS
 from zoo.testing.check import Result
 
+pytestmark = pytest.mark.long
+
 QUIET = Reporter(quiet=True)
 
 

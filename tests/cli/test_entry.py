@@ -15,6 +15,8 @@ import zoo.hooks
 from zoo.cli import COMMANDS, main
 from zoo.registry.plugins import RECORD_TYPES
 
+pytestmark = pytest.mark.long
+
 HEAVY = ("torch", "torchvision", "timm", "polars", "numpy", "sklearn", "matplotlib", "scipy", "PIL", "jinja2")
 PLUGINS = ("zoo_torchvision", "zoo_timm", "zoo_lite", "zoo_imbalance", "zoo_imputation", "zoo_generators")
 

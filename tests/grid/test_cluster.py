@@ -16,7 +16,7 @@ from zoo.grid.worker import Limits
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 NOISE = "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
-pytestmark = [pytest.mark.filterwarnings(each) for each in NOISE]
+pytestmark = [pytest.mark.long, *(pytest.mark.filterwarnings(each) for each in NOISE)]
 
 
 @pytest.fixture

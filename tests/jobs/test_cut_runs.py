@@ -17,6 +17,8 @@ from zoo.features.plan import MODES
 from zoo.run.artifact import load_artifact
 from zoo.training.loop import Trainer
 
+pytestmark = pytest.mark.long
+
 EPOCHS = 2
 
 

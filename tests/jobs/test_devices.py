@@ -15,6 +15,8 @@ import zoo
 from zoo.cli import main
 from zoo.errors import ZooError
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def tiny():

@@ -9,6 +9,8 @@ import zoo
 from zoo.errors import OptionError, ZooError
 from zoo.training.loop import Trainer
 
+pytestmark = pytest.mark.long
+
 
 def train(data, out, **options):
     fields = {

@@ -24,6 +24,8 @@ from zoo.registry.catalogue import Catalogue, CatalogueRow
 from zoo.run.artifact import load_artifact
 from zoo.specs import BackboneEntry
 
+pytestmark = pytest.mark.long
+
 LOST = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(LOST), reason=f"the extra onnx is not installed: no {', '.join(LOST)}")
 GRAPHS = [pytest.param("onnx", marks=needs_onnx), "torch"]

@@ -22,6 +22,8 @@ from zoo.jobs import resume as module
 from zoo.jobs.resume import Checkpoints, InterruptedRunError
 from zoo.run.artifact import load_artifact
 
+pytestmark = pytest.mark.long
+
 OPTIONS = {
     "backbone": "tiny/test_resnet",
     "size": 64,

@@ -16,6 +16,8 @@ from zoo.features.prefix import Prefix
 from zoo.run.artifact import load_artifact
 from zoo.training.loop import Trainer
 
+pytestmark = pytest.mark.long
+
 
 def train(data, out, **options):
     fields = {

@@ -13,6 +13,8 @@ import zoo
 from zoo.model.view import build_view
 from zoo.run.artifact import load_artifact
 
+pytestmark = pytest.mark.long
+
 OPTIONS = {
     "backbone": "timm/test_resnet",
     "weights": "none",

@@ -14,6 +14,8 @@ from zoo.testing.generators import rows
 from zoo_generators.parameters import Gan, Gaussian, Vae
 from zoo_imbalance.synthetic import Synthetic, synthetic_plan
 
+pytestmark = pytest.mark.long
+
 NAMES = ("gaussian", "vae", "gan", "diffusion")
 COUNTS = (60, 25, 9)
 

@@ -20,6 +20,8 @@ from zoo.registry.tables import library_version, read_table
 from zoo.testing.backbones import CHECKS
 from zoo.testing.families import smallest_of_families
 
+pytestmark = pytest.mark.long
+
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 TIMM = SOURCES.get("timm")
 SMALL = 6_000_000

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ACME = Path(__file__).parent / "acme"
 HOOKS = "from zoo.hooks import hookimpl\nfrom zoo.specs import *\n"
 NOTHING = "lambda width, outputs, parameters: None"

@@ -12,6 +12,8 @@ from safetensors import safe_open
 
 from zoo.cli import main
 
+pytestmark = pytest.mark.long
+
 ACME = Path(__file__).parent / "acme"
 COVARIATES = ["--covariate", "age", "--covariate", "site", "--impute", "covariates=acme-smallest"]
 RUNS = {
