@@ -86,6 +86,8 @@ def test_ranks_stand_in_the_order_of_their_numbers_or_as_named(make):
         fix_tasks(make(["mild", "severe"], "ordinal"), np.arange(2))
     with pytest.raises(DataError, match="target 'y' holds worse, no rank of mild, severe"):
         fix_tasks(make(["mild", "worse", "severe"], "ordinal", "mild", "severe"), np.arange(3))
+    with pytest.raises(DataError, match=r'holds 0\.00, no rank of 0, 0\.5; to keep the digits .*, as in "0\.00"'):
+        fix_tasks(make(["0.00", "0.5"], "ordinal", "0", "0.5"), np.arange(2))
     lacking = fix_tasks(named, np.arange(2))
     with pytest.raises(DataError, match="no training row has the rank moderate; leave it out, or add rows"):
         check_complete(named, lacking, np.arange(2))

@@ -59,7 +59,10 @@ def _ranks(name: str, classes: list[str], named: tuple[str, ...]) -> list[str]:
             f"--task {name}=ordinal({', '.join(classes)})"
         )
     if unknown := [text for text in classes if named and text not in named]:
-        raise DataError(f"target {name!r} holds {', '.join(unknown)}, no rank of {', '.join(named)}")
+        numbers = {as_number(text) for text in named} - {None}
+        cut = next((text for text in unknown if as_number(text) in numbers), None)
+        hint = f'; to keep the digits of a number put it into quotes, as in "{cut}"' if cut else ""
+        raise DataError(f"target {name!r} holds {', '.join(unknown)}, no rank of {', '.join(named)}{hint}")
     return [text for text in named if text in classes] or classes
 
 
