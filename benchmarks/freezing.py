@@ -2,12 +2,14 @@
 
     python benchmarks/freezing.py [--out benchmarks/results/freezing-DATE.json]
     python benchmarks/freezing.py --backbones 'timm/test_*'
+    python benchmarks/freezing.py --join ROWS.jsonl … --out benchmarks/results/freezing-DATE.json
 
 Random weights, images of 96 pixels where the network takes them, two epochs of one batch in each interval, by the loop
 and the optimiser of `zoo train`, without weight decay: `zoo/testing/freezing.py`. What an interval froze, buffers among
 it, must be bit for bit what it was, and what it trains must have moved. A tensor that did not is listed, with whether
 the head's features depend on it. Rows are kept in --rows, so that what was stopped goes on; with one job the whole
-takes about an hour and a half.
+takes about two hours. `--join` runs nothing and sums up files of rows, of a backbone the row of the last file that
+has it: what was mended, or ran elsewhere, need not be run with all the rest.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from zoo.disk import cache_folder
+from zoo.grid.rows import RowFile
 from zoo.grid.run import failed, run_grid
 from zoo.grid.worker import Limits
 from zoo.registry.catalogue import catalogue
@@ -69,6 +72,7 @@ def summary(rows):
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: found for row in rows for name, found in row.context.items() if name != "code"},
+        "days": sorted({row.finished[:10] for row in rows}),
         "backbones": len(rows),
         "kinds": kinds,
         "failed": broken,
@@ -78,12 +82,21 @@ def summary(rows):
     }
 
 
+def joined(paths):
+    """The rows of several files; of one backbone the row of the last file that has it."""
+    found = {}
+    for path in paths:
+        found |= {(row.parameters["source"], row.parameters["model"]): row for row in RowFile(path).read().values()}
+    return list(found.values())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rows", type=Path, help="file that keeps the outcomes; by default in the cache folder")
     parser.add_argument("--backbones", nargs="+", help="patterns of names, instead of the sample")
+    parser.add_argument("--join", nargs="+", type=Path, help="sum up these files of rows instead")
     options = parser.parse_args()
     shown = sys.stderr.isatty()
 
@@ -91,14 +104,18 @@ def main():
         if shown or done % 10 == 0:
             sys.stderr.write(f"{done} of {total}\n")
 
-    rows = run_grid(
-        cells(options.backbones),
-        options.rows or cache_folder() / "benchmarks" / "freezing.jsonl",
-        jobs=options.jobs,
-        limits=Limits(seconds=3600, mib=8 * 1024),
-        retry=failed,
-        preload=("zoo.testing.freezing", "timm", "torchvision"),
-        progress=progress,
+    rows = (
+        joined(options.join)
+        if options.join
+        else run_grid(
+            cells(options.backbones),
+            options.rows or cache_folder() / "benchmarks" / "freezing.jsonl",
+            jobs=options.jobs,
+            limits=Limits(seconds=3600, mib=8 * 1024),
+            retry=failed,
+            preload=("zoo.testing.freezing", "timm", "torchvision"),
+            progress=progress,
+        )
     )
     found = summary(rows)
     text = json.dumps(found, indent=2) + "\n"
