@@ -6,7 +6,7 @@
 
 Defective or functional, the demo's splits and its squeezed images. Each run is a run folder of `zoo train`: what is
 finished is not run again, and what was interrupted goes on where it was. The epoch is chosen on validation rows, and
-settings are to be compared by `--on val`. Those of `last2-300` and `last3-300-views` were; but test figures of the first
+settings are to be compared by `--on val`. Those of the deeper two were; but test figures of `last2-300`
 and of other trials had been read when they were put into the list, on 2026-11-27, so that their test figures may
 flatter. `--report` runs nothing: it prints the table and, with `--out`, writes it, figures of validation rows too.
 Minutes are by the clock and mean something on a machine that does nothing else; CPU minutes add up the cores.
