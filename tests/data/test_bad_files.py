@@ -27,7 +27,7 @@ def test_stop_lists_the_files_with_reasons_and_the_way_on(table):
     assert str(caught.value) == (
         "2 of 1040 image files cannot be read:\n"
         f"  {table.root / '3.png'}: empty file\n  {table.root / '7.png'}: truncated image\n"
-        "Repair them, or leave them out with --bad-files drop (up to 1% of the rows and 5% of a class)"
+        "Repair them, or leave them out with --bad-files drop (up to 1% of the rows and 5% of a class, or one of each)"
     )
 
 

@@ -248,7 +248,7 @@ def test_other_data_are_refused(shape_folder, tmp_path, kill):
     ("content", "message"),
     [
         ({}, "is no interrupted run: it has no resume.json"),
-        ({"run.json": "{}"}, "is finished"),
+        ({"run.json": "{}"}, "is finished; to train it further, say zoo train DATA --from "),
         ({"resume.json": "{"}, "cannot read"),
         ({"resume.json": '{"format": 99, "options": {}}'}, "newer version"),
         ({"resume.json": '{"format": 1, "options": {"unheard": 1}}'}, "does not have: unheard"),
@@ -259,6 +259,11 @@ def test_a_folder_without_anything_to_resume_is_refused(tmp_path, capsys, conten
         (tmp_path / name).write_text(text)
     assert main(["train", "--resume", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_has_nothing_to_resume(tmp_path):
+    with pytest.raises(RunError, match=r"there is no run folder .*none; a run that was stopped before it began"):
+        zoo.resume(tmp_path / "none")
 
 
 def test_a_damaged_state_is_refused_and_says_what_to_do(shape_folder, tmp_path, kill):

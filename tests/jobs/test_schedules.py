@@ -101,7 +101,7 @@ def test_each_interval_moves_what_its_policy_names(shape_folder, tmp_path, watch
     assert watched[0]["moments"] == 0
     assert all(each["moments"] >= 2 for each in watched[1:]), "the heads' moments were lost"
     assert [epoch for each in watched for epoch in each["epochs"]] == [number + 1.0 for number in range(epochs)]
-    assert result.run["freeze"]["verified"].endswith("bit for bit what they were before training")
+    assert result.run["freeze"]["verified"].endswith("is bit for bit what it was before that interval")
 
 
 def test_each_unfreezing_is_seen_under_compile(shape_folder, tmp_path, watched, monkeypatch):
@@ -202,3 +202,15 @@ def test_what_later_intervals_keep_is_computed_first_and_once(shape_folder, tmp_
     monkeypatch.setattr(Prefix, "beyond", beyond)
     ahead, each = (load_artifact(tmp_path / name).model.state_dict() for name in ("ahead", "each"))
     assert all(torch.equal(ahead[name], each[name]) for name in each)
+
+
+def test_that_an_earlier_interval_was_better_is_said_beside_the_epoch_that_was_kept(shape_folder, tmp_path, capsys):
+    """A rate at which what is freed last diverges: the epoch is chosen in the last interval all the same."""
+    words = ["train", str(shape_folder(16, 16)), "--backbone", "tiny/test_resnet", "--size", "64", "--device", "cpu"]
+    words += ["--freeze", "last(1)@lp-ft(2)", "--epochs", "4", "--batch-size", "8", "--precision", "fp32"]
+    assert main([*words, "--backbone-lr", "30", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "4, among those of the last interval by log_loss" in said
+    assert "the epoch that was kept: label/log_loss" in said
+    assert "of an earlier interval had" in said
+    assert "the best of the last interval is" in (tmp_path / "run" / "report.html").read_text()

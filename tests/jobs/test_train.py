@@ -251,6 +251,21 @@ def test_a_split_may_keep_a_second_column_in_proportion(shape_folder, tmp_path):
     assert test.height == 20
 
 
+def test_a_run_folder_that_is_a_file_or_somebody_elses_is_refused_in_a_sentence(shape_folder, tmp_path):
+    data, file = shape_folder(16, 16), tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(RunError, match=r"file is a file; a run is a folder"):
+        train(data, file)
+    with pytest.raises(RunError, match=r"cannot write to .*file/run: Not a directory"):
+        train(data, file / "run")
+    assert file.read_text() == "mine"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"own holds no run but notes\.txt; choose another --out$"):
+            train(data, tmp_path / "own", overwrite=overwrite)
+
+
 def test_a_crash_while_writing_leaves_no_folder_that_reads_as_a_run(shape_folder, tmp_path, monkeypatch):
     data = shape_folder(16, 16)
     train(data, tmp_path / "run", epochs=1)

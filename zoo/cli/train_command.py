@@ -109,6 +109,16 @@ def plan_json(interval: Interval, plan: Plan) -> dict[str, Any]:
     }
 
 
+def _epochs(run: Mapping[str, Any]) -> str:
+    """Of how many epochs one was kept: fewer than were asked for, or those of the last interval alone."""
+    training, intervals = run["training"], run["freeze"]["intervals"]
+    asked = training["epochs"]
+    ran = training.get("epochs_run", asked)
+    early = f" (stopped early; {asked} were asked for)" if ran < asked and training.get("patience") else ""
+    among = ", among those of the last interval" if len(intervals) > 1 else ""
+    return f"{ran if early else asked}{early}{among}"
+
+
 def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """A run in a dozen lines."""
     from zoo.cli.figures import poorest_line
@@ -126,7 +136,7 @@ def show_run(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         share = f"; training corrects {answer['corrected']:.0%} of the imbalance"
         write(f"  imbalance of {answer['target']}: {answer['strategy']}{share}")
     write(f"  frozen      {run['freeze']['verified']}")
-    write(f"  best epoch  {training['best_epoch']} of {training['epochs']} by {training['metric']} on val rows")
+    write(f"  best epoch  {training['best_epoch']} of {_epochs(run)} by {training['metric']} on val rows")
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
     write(f"  time        {seconds['total']:.1f} s ({parts})")
     for task, by_split in metrics.items():

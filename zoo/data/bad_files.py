@@ -60,7 +60,8 @@ def apply_bad_files(
         return BadFileDecision(usable=usable, dropped={}, sentence="")
     found = f"{len(bad)} of {len(table)} image files cannot be {'used' if advice else 'read'}"
     if mode == "stop":
-        caps = f" (up to {max_share:.0%} of the rows and {max_class_share:.0%} of a class)" if max_share < 1 else ""
+        shares = f"up to {max_share:.0%} of the rows and {max_class_share:.0%} of a class, or one of each"
+        caps = f" ({shares})" if max_share < 1 else ""
         ways = ["Repair them", *([advice] if advice else []), f"or leave them out with --bad-files drop{caps}"]
         raise DataError(f"{found}:\n{_listed(table, bad)}\n{', '.join(ways)}")
     excess = _excess(table, bad, max_share, max_class_share)

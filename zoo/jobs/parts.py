@@ -100,6 +100,23 @@ def joined(fits: Sequence[Fit]) -> Fit:
     )
 
 
+def outdone(job: Job, fits: Sequence[Fit]) -> tuple[Decision, ...]:
+    """That an earlier interval had a better epoch than the one that was kept, where it is so."""
+    if job.intervals[-1].tail is not None:
+        return ()  # a strategy's last stage learns something else, and is not to be compared
+    chooser, kept = job.data.chooser, fits[-1]
+    best = kept
+    for each in fits[:-1]:
+        if each.best_epoch > 0 and chooser.better(each.best_value, best.best_value):
+            best = each
+    if best is kept:
+        return ()
+    choice = f"{chooser.key} {kept.best_value:.3f}, where epoch {best.best_epoch} of an earlier interval had "
+    choice += f"{best.best_value:.3f}"
+    why = "the epoch is chosen in the last interval, where all trains that the policy frees; try lower rates there"
+    return (Decision(what="the epoch that was kept", choice=choice, why=why),)
+
+
 def computed_ahead(job: Job, plan: Plan, kept: Sequence[Kept]) -> tuple[Decision, ...]:
     """Rows of a later interval that were computed first, where there were any."""
     if plan.ahead is None:

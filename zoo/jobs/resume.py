@@ -125,8 +125,11 @@ class Resumed:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / OPTIONS).exists():
-            done = (folder / "run.json").exists()
-            raise RunError(f"{folder} is {'finished' if done else f'no interrupted run: it has no {OPTIONS}'}")
+            if not folder.is_dir():
+                raise RunError(f"there is no run folder {folder}; a run that was stopped before it began leaves none")
+            if (folder / "run.json").exists():
+                raise RunError(f"{folder} is finished; to train it further, say zoo train DATA --from {folder}")
+            raise RunError(f"{folder} is no interrupted run: it has no {OPTIONS}")
         content = read_json(folder / OPTIONS)
         _refuse_newer(folder / OPTIONS, content)
         known = {field.name for field in fields(TrainConfig)}

@@ -146,7 +146,7 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("feature", " × ".join(plain(value) for value in backbone.get("feature", {}).values())),
         ("input", " × ".join(str(side) for side in backbone.get("input", {}).get("size", ()))),
         ("bands", _bands(backbone.get("input", {}))),
-        ("epochs", _epochs(training, best)),
+        ("epochs", _epochs(training, best, several=len(freeze.get("intervals") or ()) > 1)),
         ("optimiser", _optimiser(training)),
         ("learning rate", training.get("schedule")),
         *_methods(training),
@@ -174,10 +174,11 @@ def _share(trainable: int | None, frozen: int | None) -> str | None:
     return f"{trainable:,} of {trainable + frozen:,} parameters; {frozen:,} frozen"
 
 
-def _epochs(training: Mapping[str, Any], best: int | None) -> str | None:
+def _epochs(training: Mapping[str, Any], best: int | None, *, several: bool) -> str | None:
     if "epochs" not in training:
         return None
-    chosen = f", the best is {best}" if best is not None else ""
+    among = " of the last interval" if several else ""
+    chosen = f", the best{among} is {best}" if best is not None else ""
     if training.get("best_value") is not None and "metric" in training:
         chosen += f" ({words(training['metric'])} {training['best_value']:.3f} on validation rows)"
     stopped = training.get("epochs_run", training["epochs"]) < training["epochs"] and training.get("patience")

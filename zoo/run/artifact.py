@@ -92,6 +92,8 @@ def claim(folder: Path, *, overwrite: bool) -> None:
         what = "holds a run" if (folder / "run.json").exists() else "is not empty"
         if (folder / OPTIONS).exists():
             what = f"holds a run that was interrupted: go on with zoo train --resume {folder}"
+        if what == "is not empty":
+            _refuse_foreign(folder)  # to overwrite is no way then
         raise RunError(f"{folder} {what}; choose another --out, or say --overwrite")
     if folder.exists():
         _refuse_foreign(folder)
