@@ -140,6 +140,10 @@ def test_a_stage_that_is_called_as_a_module_is_no_block():
         ("norm@last(1)@last(2)", "what@where"),
         ("head+last(1)", "without +"),
         ("norm(2)", "one value is too many"),
+        ("regex(layer4.*conv)", 'a pattern stands in quotes, as in regex("layer4.*conv")'),
+        ("nrom@last(2)", "unknown freeze policy 'nrom'; there are"),
+        ("nrom@last(2)", "did you mean norm?"),
+        ("last(2)@lpft(1)", "did you mean lp-ft?"),
     ],
 )
 def test_what_does_not_parse(policy, says):

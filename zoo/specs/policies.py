@@ -204,21 +204,38 @@ class FreezePolicy:
         return view.stage_names.index(name)
 
 
+def policy_terms(text: str) -> tuple[tuple[Call, ...], ...]:
+    """The terms of a policy or a schedule.
+
+    Raises:
+        OptionError: it does not parse; of a pattern without quotes it says so.
+    """
+    try:
+        return parse_terms(text)
+    except OptionError as error:
+        if "regex(" not in text or '"' in text:
+            raise
+        said = f"{error.message}; a pattern stands in quotes, as in {_EXAMPLES['regex']}"
+        raise OptionError(said, text=error.text, column=error.column) from None
+
+
 def parse_policy(text: str) -> FreezePolicy:
     """Parse a policy.
 
     Raises:
         OptionError: an unknown name, wrong arguments, or parts that do not go together; points at the place.
     """
-    terms = parse_terms(text)
+    terms = policy_terms(text)
     if len(terms) > 1:
         raise OptionError(f"there is one policy, without +; it is one of {SHOWN}", text=text, column=0)
     calls = list(terms[0])
     what = calls.pop(0) if calls[0].name in WHAT else None
     how: Any = bind(what, WHAT[what.name]) if what is not None else None
     where = calls.pop(0) if calls else Call(name="none", text=text)
-    if calls:
-        calls[0].fail("a policy is what@where, such as norm@last(2)")
+    if calls and where.name in WHERE:
+        close = difflib.get_close_matches(calls[0].name, SCHEDULES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        calls[0].fail(f"a policy is what@where@when, such as norm@last(2) or last(2)@gradual{hint}")
     if where.name in SCHEDULES:
         where.fail(f"{where.name} changes what trains during a run: zoo train --freeze takes it, and nothing else does")
     if where.name not in WHERE:

@@ -18,9 +18,9 @@ from typing import Any
 
 from zoo.errors import OptionError
 from zoo.specs.binding import bind
-from zoo.specs.grammar import Call, parse_terms
+from zoo.specs.grammar import Call
 from zoo.specs.plans import Tail
-from zoo.specs.policies import FreezePolicy, parse_policy
+from zoo.specs.policies import FreezePolicy, parse_policy, policy_terms
 from zoo.specs.views import BackboneView
 
 
@@ -180,7 +180,7 @@ def parse_schedule(text: str) -> FreezeSchedule:
     Raises:
         OptionError: an unknown name, wrong arguments, or parts that do not go together; points at the place.
     """
-    terms = parse_terms(text)
+    terms = policy_terms(text)
     when = [call for term in terms for call in term if call.name in WHEN]
     if not when:
         return FreezeSchedule(text=text, policy=parse_policy(text))
