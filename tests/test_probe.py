@@ -6,6 +6,7 @@ import platform
 import time
 
 import pytest
+import torch
 
 from zoo import probe
 
@@ -76,3 +77,9 @@ def test_one_hiccup_does_not_decide_a_race(monkeypatch):
     found = probe.race([lambda name=name: call(name) for name in names], probe.pick_device("cpu"))
     assert found == [1.0, 3.0, 5.0]
     assert counts == {"fast": 4, "slow": 3, "slower": 3}
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="these tests run in one process")
+def test_each_of_several_test_processes_takes_one_thread():
+    """Several threads of each would wait for one another: the tests took five times as long."""
+    assert torch.get_num_threads() == 1
