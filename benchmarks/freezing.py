@@ -8,7 +8,7 @@ Random weights, images of 96 pixels where the network takes them, two epochs of 
 and the optimiser of `zoo train`, without weight decay: `zoo/testing/freezing.py`. What an interval froze, buffers among
 it, must be bit for bit what it was, and what it trains must have moved. A tensor that did not is listed, with whether
 the head's features depend on it. Rows are kept in --rows, so that what was stopped goes on; with one job the whole
-takes about two hours. `--join` runs nothing and sums up files of rows, of a backbone the row of the last file that
+takes about three hours. `--join` runs nothing and sums up files of rows, of a backbone the row of the last file that
 has it: what was mended, or ran elsewhere, need not be run with all the rest.
 """
 
@@ -104,10 +104,10 @@ def main():
         if shown or done % 10 == 0:
             sys.stderr.write(f"{done} of {total}\n")
 
-    rows = (
-        joined(options.join)
-        if options.join
-        else run_grid(
+    if options.join:
+        rows = joined(options.join)
+    else:
+        rows = run_grid(
             cells(options.backbones),
             options.rows or cache_folder() / "benchmarks" / "freezing.jsonl",
             jobs=options.jobs,
@@ -116,7 +116,6 @@ def main():
             preload=("zoo.testing.freezing", "timm", "torchvision"),
             progress=progress,
         )
-    )
     found = summary(rows)
     text = json.dumps(found, indent=2) + "\n"
     sys.stdout.write(text)

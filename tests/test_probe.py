@@ -81,5 +81,5 @@ def test_one_hiccup_does_not_decide_a_race(monkeypatch):
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="these tests run in one process")
 def test_each_of_several_test_processes_takes_one_thread():
-    """Several threads of each would wait for one another: the tests took five times as long."""
+    """Several threads of each would wait for one another."""
     assert torch.get_num_threads() == 1

@@ -132,7 +132,9 @@ def test_debug_shows_the_traceback():
 
 def test_a_misspelt_backbone_is_refused_with_a_suggestion(capsys):
     assert main(["info", "torchvision/resnt18"]) == 2
-    message = capsys.readouterr().err
+    nothing, message = capsys.readouterr()
+    assert nothing == ""
+    assert "Traceback" not in message
     assert "torchvision has no backbone 'resnt18'; `zoo list torchvision/` shows what it has; did you mean " in message
     assert "torchvision/resnet18" in message
 

@@ -89,11 +89,13 @@ def claim(folder: Path, *, overwrite: bool) -> None:
         raise RunError(f"{folder} is a file; a run is a folder")
     before = {*RANGE_TEST, *MADE}  # a run that was stopped while it made images has left no more than these
     if folder.exists() and any(path.name not in before for path in folder.iterdir()) and not overwrite:
-        what = "holds a run" if (folder / "run.json").exists() else "is not empty"
         if (folder / OPTIONS).exists():
             what = f"holds a run that was interrupted: go on with zoo train --resume {folder}"
-        if what == "is not empty":
-            _refuse_foreign(folder)  # to overwrite is no way then
+        elif (folder / "run.json").exists():
+            what = "holds a run"
+        else:
+            _refuse_foreign(folder)  # what is not ours is not overwritten either
+            what = "is not empty"
         raise RunError(f"{folder} {what}; choose another --out, or say --overwrite")
     if folder.exists():
         _refuse_foreign(folder)

@@ -55,13 +55,22 @@ class Keeper(Protocol):
         ...
 
 
+def moving(trainer: Trainer) -> dict[str, Tensor]:
+    """What may move or has, by name: parameters that train or did in an earlier phase, and every buffer."""
+    names = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    names |= {name for name, _ in trainer.model.named_buffers()}
+    for phase in trainer.settings.timeline.phases[: trainer.settings.phase]:  # a tail freezes what has moved before it
+        names |= {f"backbone.{name}" for name in phase.trainable}
+    return {name: tensor for name, tensor in trainer.model.state_dict().items() if name in names}
+
+
 def state_of(trainer: Trainer) -> State:
     """Everything that the next step of `trainer` depends on beside its data and settings, and what is kept so far.
 
     Where tensors are divided all processes call this; the first one has them whole, the others none.
     """
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
-    tensors = {f"model.{name}": own for name, own in trainer.moving().items()}
+    tensors = {f"model.{name}": own for name, own in moving(trainer).items()}
     plain: dict[str, dict[str, Any]] = {}
     for parameter, memory in trainer.optimiser.state.items():
         for key, own in memory.items():

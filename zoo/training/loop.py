@@ -21,7 +21,7 @@ from zoo.model.network import TaskHeads
 from zoo.model.states import with_versions
 from zoo.specs import Batch, Target, Task
 from zoo.training.average import Average
-from zoo.training.checkpoint import Keeper, Position, state_of
+from zoo.training.checkpoint import Keeper, Position, moving, state_of
 from zoo.training.finite import refuse_non_finite
 from zoo.training.first_step import FirstStep
 from zoo.training.mixed_loss import known_labels, mixed_loss
@@ -154,18 +154,10 @@ class Trainer:
             if self.keeper:
                 self.keeper.save(state)
 
-    def moving(self) -> dict[str, Tensor]:
-        """What may move or has, by name: parameters that train or did in an earlier phase, and every buffer."""
-        names = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        names |= {name for name, _ in self.model.named_buffers()}
-        for phase in self.settings.timeline.phases[: self.settings.phase]:  # a tail freezes what has moved before it
-            names |= {f"backbone.{name}" for name in phase.trainable}
-        return {name: tensor for name, tensor in self.model.state_dict().items() if name in names}
-
     def _copy(self) -> dict[str, Tensor]:
         """A copy of what may move, of averages where they are kept."""
         with self._averaged():
-            return {name: tensor.clone() for name, tensor in self.moving().items()}
+            return {name: tensor.clone() for name, tensor in moving(self).items()}
 
     def _averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights inside, where an average is kept."""
